@@ -1,0 +1,37 @@
+"""What can go wrong in a user's hands, as types the command line turns into one line and an exit code.
+
+Every message says what is wrong, where, what was expected and what to do.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ElectrifyError(Exception):
+    """Base of the errors a user can mend; the command line prints it and exits with code 2."""
+
+
+class ConfigError(ElectrifyError):
+    """A setting is unknown, of the wrong type, out of range, or does not fit another."""
+
+
+class DataError(ElectrifyError):
+    """A corpus, shard folder or labelled file cannot be used as it is."""
+
+
+class CheckpointError(ElectrifyError):
+    """A model folder or the saved state of a run cannot be used as it is."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest known word, or the list of known words.
+
+    Args:
+        word: What the user wrote.
+        known: What would have been accepted.
+    """
+    choices = list(known)
+    close = get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(choices)}." if choices else ""
