@@ -23,6 +23,10 @@ class CheckpointError(ElectrifyError):
     """A model folder or the saved state of a run cannot be used as it is."""
 
 
+class TrainingError(ElectrifyError):
+    """Training can not go on, as when the loss is not a number."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known word, or the list of known words.
 

@@ -40,7 +40,7 @@ class Bar:
     def __init__(self, label: str, *, total: float | None) -> None:
         self._label = label
         self._total = total
-        self._done = 0.0
+        self.done = 0.0
         self._counts: Counter[str] = Counter()
         self._text = ""
         self._started = time.monotonic()
@@ -55,7 +55,7 @@ class Bar:
             text: Shown behind the figures until replaced.
             **counts: Things done since the last call, shown as a rate: `documents=1` as documents/s.
         """
-        self._done += amount
+        self.done += amount
         self._counts.update(counts)  # type: ignore[arg-type]
         if text is not None:
             self._text = text
@@ -73,15 +73,15 @@ class Bar:
     def _draw(self, elapsed: float, *, is_last: bool = False) -> None:
         parts = [self._label]
         if self._total:
-            share = min(1.0, self._done / self._total)
+            share = min(1.0, self.done / self._total)
             parts.append(f"{share:4.0%}")
         parts += [f"{count / elapsed:,.4g} {name}/s" for name, count in self._counts.items()]
         if self._text:
             parts.append(self._text)
         if is_last:
             parts.append(f"done in {format_seconds(elapsed)}")
-        elif self._total and self._done:
-            parts.append(f"{format_seconds(elapsed * max(0.0, self._total / self._done - 1))} left")
+        elif self._total and self.done:
+            parts.append(f"{format_seconds(elapsed * max(0.0, self._total / self.done - 1))} left")
         line = "  ".join(parts)
         if self._is_live:
             sys.stderr.write(f"\r{line[:_WIDTH]:<{_WIDTH}}" + ("\n" if is_last else ""))

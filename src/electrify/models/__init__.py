@@ -1,0 +1,1 @@
+"""Networks: bodies, heads, and the published folders they come from and go to. They know no training."""

@@ -1,0 +1,1 @@
+"""How anything is trained: optimizers, schedules, precision, saved states; knows no objective and no task."""

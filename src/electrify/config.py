@@ -1,0 +1,208 @@
+"""Settings of a pre-training run: what can be set, what it means, its unit and range.
+
+A recipe is a TOML file with these sections, spelled out in full. The text below each field is its documentation: it is
+what `electrify config` prints above the key and what `--help` shows. Nothing here imports torch.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+OpenShare = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """What is trained on."""
+
+    path: str | None = None
+    """Shard folder made by `electrify prepare`. Must be given."""
+    isolate_documents: bool = False
+    """Whether attention stays within a document when a row holds several."""
+
+
+class ModelConfig(Section):
+    """The two networks."""
+
+    body: Literal["electra", "modernbert"] = "modernbert"
+    """Kind of network: "electra" as published (post-norm, learned positions) or "modernbert" (pre-norm, rotary, GeGLU)."""
+    hidden_size: Positive = 128
+    """Width of the discriminator."""
+    num_layers: Positive = 4
+    """Layers of the discriminator."""
+    num_heads: Positive = 2
+    """Attention heads of the discriminator; must divide hidden_size."""
+    intermediate_size: Positive = 512
+    """Width inside the feed-forward layers."""
+    embedding_size: Positive | None = None
+    """Width of the token embeddings; hidden_size if not given. The modernbert body has no other."""
+    max_positions: Positive = 512
+    """Longest input in tokens that the published model takes."""
+    dropout: Probability = 0.0
+    """Share of hidden units dropped in both networks."""
+    attention_dropout: Probability = 0.0
+    """Share of attention weights dropped in both networks."""
+    local_attention: Positive = 128
+    """modernbert: tokens that a local layer sees around each token, both sides together."""
+    global_attention_every: Positive = 3
+    """modernbert: every n-th layer sees the whole input, beginning with the first."""
+    generator_hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Width, feed-forward width and heads of the generator, relative to the discriminator."""
+    generator_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Layers of the generator, relative to the discriminator."""
+    embedding_sharing: Literal["none", "word", "all"] = "word"
+    """Embeddings that both networks share: none, the word table, or the whole block (positions, types, norm) too."""
+    head_init: Literal["normal", "glorot"] = "normal"
+    """electra: how the discriminator's last layer starts; "glorot" as in the original's code."""
+
+
+class MaskingConfig(Section):
+    """Which tokens the generator has to fill in."""
+
+    mask_prob: OpenShare = 0.15
+    """Share of tokens chosen in each row."""
+    mask_token_prob: Share = 0.85
+    """Of those, share shown to the generator as [MASK]; the rest keep their token."""
+    share_of: Literal["candidates", "all_tokens"] = "candidates"
+    """What the share is taken of: tokens that may be chosen, or all including [CLS] and [SEP] (as the original)."""
+    draw: Literal["distinct", "with_replacement"] = "distinct"
+    """Draw distinct positions, or with replacement as the original's code (twice-drawn positions get averaged ids)."""
+
+
+class ObjectiveConfig(Section):
+    """The loss and the sampling."""
+
+    gen_weight: NotNegative = 1.0
+    """Weight of the generator's loss."""
+    disc_weight: NotNegative = 50.0
+    """Weight of the discriminator's loss."""
+    temperature: Rate = 1.0
+    """Temperature at which the generator is sampled; below 1 is sharper."""
+    exclude_original: bool = False
+    """Whether the original token can not be drawn."""
+
+
+class OptimizerConfig(Section):
+    """AdamW and clipping."""
+
+    learning_rate: Rate = 5e-4
+    """Peak learning rate."""
+    beta1: Probability = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Probability = 0.999
+    """Decay of the mean of squared gradients."""
+    epsilon: Rate = 1e-6
+    """Added to the root of the mean of squared gradients."""
+    weight_decay: NotNegative = 0.01
+    """Decoupled weight decay; norms and biases have none."""
+    bias_correction: bool = True
+    """Whether Adam's means are corrected for their start at zero; the original's code does not."""
+    max_grad_norm: Rate = 1.0
+    """Gradients are scaled down to this global norm."""
+
+
+class ScheduleConfig(Section):
+    """How long, and the learning rate on the way."""
+
+    kind: Literal["linear", "linear_times_warmup", "cosine", "warmup_stable_decay"] = "linear"
+    """Shape after the warm-up; in "linear_times_warmup" the warm-up multiplies a line that falls from the first step."""
+    num_steps: Positive = 10_000
+    """Length of the run in optimizer steps."""
+    budget_minutes: Rate | None = None
+    """Length of the run in minutes of training instead; num_steps is then only an upper limit."""
+    warmup_share: Share = 0.01
+    """Share of the run over which the learning rate rises."""
+    decay_share: OpenShare = 0.2
+    """warmup_stable_decay: share of the run over which the learning rate falls at the end."""
+
+
+class TrainingConfig(Section):
+    """The step."""
+
+    batch_size: Positive = 64
+    """Rows per optimizer step, over all devices."""
+    micro_batch_size: Positive | None = None
+    """Rows per forward pass on one device; the whole batch if not given. Gradients are accumulated."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of the matrix products; "auto" is bf16 where the machine has it. Weights and losses are fp32."""
+
+
+class EvaluationConfig(Section):
+    """Held-out evaluation while training."""
+
+    every_steps: Positive = 500
+    """Steps between evaluations; there is always one at the end."""
+    num_rows: Positive = 256
+    """Rows of the validation part that are used, the same ones each time."""
+
+
+class LoggingConfig(Section):
+    """What is written to metrics.jsonl and TensorBoard."""
+
+    every_steps: Positive = 50
+    """Steps that one line of metrics stands for."""
+    tensorboard: bool = True
+    """Whether TensorBoard events are written too."""
+
+
+class CheckpointConfig(Section):
+    """States to continue from."""
+
+    every_steps: Positive = 1000
+    """Steps between saved states; there is always one at the end."""
+    keep_last: Positive = 2
+    """States that are kept."""
+
+
+class PretrainConfig(Section):
+    """Everything that defines a pre-training run; the same config and data repeat it."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of initial weights, order of rows, masks, samples and dropout."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    masking: MaskingConfig = MaskingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    logging: LoggingConfig = LoggingConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+
+class FinetuneConfig(Section):
+    """Fine-tuning on labelled examples. The defaults are ELECTRA's for small and base models."""
+
+    learning_rate: Rate = 1e-4
+    """Peak learning rate, of the head; see layerwise_lr_decay."""
+    layerwise_lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Factor on the learning rate from each layer to the one below it; 1 means the same for all."""
+    num_epochs: Positive = 3
+    """Passes over the training examples; the best one by the validation part is kept."""
+    batch_size: Positive = 32
+    """Examples per optimizer step."""
+    max_length: Positive = 128
+    """Longest example in tokens, special ones included; longer ones are cut and counted."""
+    warmup_share: Share = 0.1
+    """Share of the run over which the learning rate rises; it then falls on a line to zero."""
+    weight_decay: NotNegative = 0.01
+    """Decoupled weight decay; norms and biases have none."""
+    max_grad_norm: Rate = 1.0
+    """Gradients are scaled down to this global norm."""
+    dropout: Probability = 0.1
+    """Share of hidden units, attention weights and head inputs dropped."""
+    metric: Literal["accuracy", "f1_macro", "matthews"] = "accuracy"
+    """What chooses the best epoch."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of the matrix products; "auto" is bf16 where the machine has it."""

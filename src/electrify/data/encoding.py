@@ -1,0 +1,184 @@
+"""Documents to token ids on several processes, in order, in bounded memory.
+
+The parent reads and writes, workers tokenize; only a few batches are on their way at any time. What a document becomes
+depends on its text alone, so the result is the same for any number of processes.
+"""
+
+import os
+import re
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Literal
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from electrify.data.packing import segment_document
+from electrify.data.tokenizer import Tokenizer
+from electrify.errors import DataError
+
+Pack = Literal["dense", "pieces", "segments"]
+
+_BATCH_LETTERS = 1 << 19
+_BATCH_DOCUMENTS = 1 << 12
+_UNIT_LETTERS = 1 << 16
+_BATCHES_PER_PROCESS = 3
+_SEGMENT_SEED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBatch:
+    """Consecutive documents as token ids."""
+
+    token_ids: NDArray[np.uint32]  # of all documents, one after another
+    document_lengths: NDArray[np.int64]  # (D,) tokens of each
+    is_validation: NDArray[np.bool_]  # (D,) whether the hash of its text puts it into the validation part
+    rows_per_document: NDArray[np.int64]  # (D,) zeros unless packed as segments
+    row_lengths: NDArray[np.int64]  # (R, 2) length_a and length_b of each row; empty unless packed as segments
+    num_without_tokens: int  # documents of which no token was left; they are not among the D
+    num_cut: int  # tokens that did not fit into segments
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEncoder:
+    """Tokenize documents and prepare them for packing."""
+
+    tokenizer: Tokenizer
+    pack: Pack
+    max_length: int
+    validation_share: float
+
+    def __call__(self, documents: Sequence[str]) -> EncodedBatch:
+        """Encode one batch; documents without tokens are left out and counted."""
+        token_ids: list[NDArray[np.uint32]] = []
+        lengths: list[int] = []
+        is_validation: list[bool] = []
+        rows_per_document: list[int] = []
+        row_lengths: list[tuple[int, int]] = []
+        num_cut = 0
+        for document, parts in zip(documents, self._encode_parts(documents), strict=True):
+            if not any(parts):
+                continue
+            if self.pack == "segments":
+                seed = xxhash.xxh3_64_intdigest(document.encode(), seed=_SEGMENT_SEED)
+                segments = segment_document(parts, max_length=self.max_length, seed=seed)
+                parts = [segments.token_ids]
+                rows_per_document.append(len(segments.lengths))
+                row_lengths += segments.lengths
+                num_cut += segments.num_cut
+            elif self.pack == "dense":
+                parts = [*parts, [self.tokenizer.sep_id]]
+            token_ids += [np.array(part, dtype=np.uint32) for part in parts]
+            lengths.append(sum(map(len, parts)))
+            is_validation.append(is_held_out(document, self.validation_share))
+        return EncodedBatch(
+            token_ids=np.concatenate(token_ids) if token_ids else np.zeros(0, np.uint32),
+            document_lengths=np.array(lengths, dtype=np.int64),
+            is_validation=np.array(is_validation, dtype=np.bool_),
+            rows_per_document=np.array(rows_per_document or [0] * len(lengths), dtype=np.int64),
+            row_lengths=np.array(row_lengths, dtype=np.int64).reshape(-1, 2),
+            num_without_tokens=len(documents) - len(lengths),
+            num_cut=num_cut,
+        )
+
+    def _encode_parts(self, documents: Sequence[str]) -> list[list[list[int]]]:
+        """Return each document as token ids of its parts: its lines for segments, else stretches of bounded length."""
+        is_by_line = self.pack == "segments"
+        parts = [document.split("\n") if is_by_line else _stretches(document) for document in documents]
+        flat = [part for document_parts in parts for part in document_parts]
+        ids = iter([ids for group in _groups(flat) for ids in self.tokenizer.encode_plain(group)])
+        return [[next(ids) for _ in document_parts] for document_parts in parts]
+
+
+def is_held_out(document: str, share: float) -> bool:
+    """Tell from the text's hash whether a document belongs to the validation part; equal texts always go together.
+
+    Args:
+        document: Its text.
+        share: Expected share of documents for which the answer is yes, in [0, 1].
+    """
+    return xxhash.xxh3_64_intdigest(document.encode()) < share * 2**64
+
+
+def _stretches(document: str) -> list[str]:
+    """Cut a long text before white space: the tokenizer needs a hundred times the memory of what it gets at once."""
+    stretches = []
+    start = 0
+    while len(document) - start > _UNIT_LETTERS:
+        border = _WHITE_SPACE.search(document, start + _UNIT_LETTERS)
+        if border is None:
+            break
+        stretches.append(document[start : border.start()])
+        start = border.start()
+    return [*stretches, document[start:]]
+
+
+_WHITE_SPACE = re.compile(r"\s")
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+    group: list[str] = []
+    num_letters = 0
+    for text in texts:
+        group.append(text)
+        num_letters += len(text)
+        if num_letters >= _BATCH_LETTERS or len(group) >= _BATCH_DOCUMENTS:
+            yield group
+            group, num_letters = [], 0
+    if group:
+        yield group
+
+
+def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, processes: int) -> Iterator[EncodedBatch]:
+    """Encode documents in order.
+
+    Args:
+        documents: The texts; read only a few batches ahead.
+        encoder: What is done with each batch.
+        processes: Worker processes; 1 works in this one.
+
+    Raises:
+        DataError: If a worker died.
+    """
+    batches = _groups(documents)
+    if processes == 1:
+        yield from map(encoder, batches)
+        return
+    settings = (encoder.tokenizer.to_json(), encoder.pack, encoder.max_length, encoder.validation_share)
+    # "spawn", because a fork of a process with running threads (torch, tokenizers, pyarrow) may hang.
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker, initargs=settings)
+    try:
+        waiting: deque[Future[EncodedBatch]] = deque()
+        for batch in batches:
+            waiting.append(pool.submit(_encode_in_worker, batch))
+            if len(waiting) >= processes * _BATCHES_PER_PROCESS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            "A worker process ended unexpectedly, most likely for want of memory. Use fewer --processes."
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker_encoder: DocumentEncoder | None = None
+
+
+def _start_worker(tokenizer_json: str, pack: Pack, max_length: int, validation_share: float) -> None:
+    global _worker_encoder
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one worker, one core
+    _worker_encoder = DocumentEncoder(Tokenizer.from_json(tokenizer_json), pack, max_length, validation_share)
+
+
+def _encode_in_worker(documents: list[str]) -> EncodedBatch:
+    assert _worker_encoder is not None  # noqa: S101  (the pool runs the initializer first)
+    return _worker_encoder(documents)

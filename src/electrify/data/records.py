@@ -1,0 +1,234 @@
+"""Records of `.jsonl`, `.csv`, `.tsv` and `.parquet` files, plain or compressed, one at a time in bounded memory.
+
+The one reader for corpora and for labelled data. Lines are read with a cap, so neither an endless line nor a small file
+that unpacks to gigabytes is ever held whole. A bad record is counted, named and skipped; its neighbours are kept.
+
+- CSV is read with quotes, strictly: a stray quote makes its row bad instead of swallowing the rows behind it unseen.
+- TSV has no quotes: a tab ends a field, a line is a record, and `"` is a letter like any other.
+"""
+
+import csv
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+
+from electrify.data.rejects import BROKEN_JSON, BROKEN_ROW, DAMAGED_FILE, NOT_UTF8, TOO_LONG, Rejects
+from electrify.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+RECORD_ENDINGS = (".jsonl", ".csv", ".tsv", ".parquet")
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+_BUFFER_BYTES = 1 << 12  # a damaged compressed file loses at most this much of what came before the damage
+_PARQUET_BATCH_ROWS = 64
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(slots=True)
+class Source:
+    """A file that is being read."""
+
+    path: Path
+    format: str  # the ending without compression, as ".jsonl"
+    file: IO[bytes]  # what the file holds, decompressed
+    raw: Any  # the file as it lies on the disk
+    position_bytes: int = 0  # how much of the file on the disk has been read
+
+
+def file_format(path: Path) -> str:
+    """Return a file's ending without that of its compression, in small letters, as ".jsonl"."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[Source]:
+    """Open a plain or compressed file for reading.
+
+    A compressed parquet file is unpacked into a temporary file first, because parquet is read from its end.
+
+    Raises:
+        DataError: If the file is missing or may not be read.
+    """
+    import pyarrow as pa
+
+    with ExitStack() as stack:
+        try:
+            raw = stack.enter_context(pa.OSFile(str(path)))
+        except OSError as problem:
+            reason = problem.strerror or str(problem).split(". Detail")[0]
+            raise DataError(f"{path}: cannot be read ({reason}).") from None
+        compression = COMPRESSIONS.get(path.suffix.lower())
+        unpacked = stack.enter_context(pa.CompressedInputStream(raw, compression)) if compression else raw
+        file = cast(IO[bytes], BufferedReader(unpacked, _BUFFER_BYTES if compression else 1 << 16))
+        yield Source(path, file_format(path), file, raw)
+
+
+def damaged(source: Source, problem: Exception, rejects: Rejects) -> None:
+    """Count a file that breaks off: its readable part is kept, how much is lost nobody knows, so it is also logged."""
+    detail = str(problem).split(". Detail")[0]
+    logger.warning("%s: damaged or cut short (%s); what follows in this file is lost.", source.path, detail)
+    rejects.add(DAMAGED_FILE, str(source.path), detail)
+
+
+def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file with their numbers from 1, with their line ends, without a byte order mark.
+
+    Args:
+        source: The open file; its position is kept up to date.
+        rejects: Where lines over `max_bytes`, and the break in a damaged file, are counted.
+        max_bytes: Longest line that is read; a longer one is skipped without holding it.
+    """
+    number = 0
+    while True:
+        try:
+            line = source.file.readline(max_bytes + 1)
+            is_too_long = len(line) > max_bytes and not line.endswith(b"\n")
+            rest = line
+            while is_too_long and rest and not rest.endswith(b"\n"):
+                rest = source.file.readline(1 << 16)
+        except OSError as problem:
+            return damaged(source, problem, rejects)
+        if not line:
+            return None
+        number += 1
+        source.position_bytes = source.raw.tell()
+        if is_too_long:
+            rejects.add(TOO_LONG, f"{source.path}:{number}")
+        else:
+            yield number, line.removeprefix(_BOM) if number == 1 else line
+
+
+def read_rows(
+    source: Source, rejects: Rejects, *, max_bytes: int = 64 << 20, columns: Sequence[str] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records of a file as (line or row number from 1, fields).
+
+    Args:
+        source: The open file; its ending decides how it is read.
+        rejects: Where bad records are counted.
+        max_bytes: Longest record in bytes.
+        columns: Fields that are needed; parquet reads no others. None reads all.
+
+    Raises:
+        DataError: If the ending is not one of `RECORD_ENDINGS`, or a table has not got the columns.
+    """
+    if source.format == ".jsonl":
+        return _read_jsonl(source, rejects, max_bytes)
+    if source.format in (".csv", ".tsv"):
+        return _read_table(source, rejects, max_bytes, columns)
+    if source.format == ".parquet":
+        return _read_parquet(source, rejects, columns)
+    raise DataError(
+        f"{source.path}: unknown ending. Known: {', '.join(RECORD_ENDINGS)}, each also with .gz, .zst, .bz2."
+    )
+
+
+def is_utf8(line: bytes) -> bool:
+    """Tell whether bytes are valid UTF-8."""
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_jsonl(source: Source, rejects: Rejects, max_bytes: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_lines(source, rejects, max_bytes=max_bytes):
+        if line.isspace():
+            continue
+        place = f"{source.path}:{number}"
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as problem:
+            if is_utf8(line):
+                rejects.add(BROKEN_JSON, place, str(problem))
+            else:
+                rejects.add(NOT_UTF8, place)
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            rejects.add(BROKEN_JSON, place, f"expected an object, found {type(row).__name__}")
+
+
+def _check_columns(source: Source, found: Sequence[str], needed: Sequence[str] | None) -> None:
+    missing = [name for name in needed or () if name not in found]
+    if missing:
+        raise DataError(f"{source.path}: no column '{missing[0]}'; columns are {', '.join(found)}. Name the right one.")
+
+
+def _read_table(
+    source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = (line.decode(errors="surrogateescape") for _, line in read_lines(source, rejects, max_bytes=max_bytes))
+    if source.format == ".csv":
+        reader = csv.reader(lines, strict=True)
+    else:
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    header: list[str] | None = None
+    while True:
+        number = reader.line_num + 1
+        csv.field_size_limit(max_bytes)  # the limit is one for the whole process, so it is set where it is needed
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as problem:
+            rejects.add(BROKEN_ROW, f"{source.path}:{number}", str(problem))
+            continue
+        if header is None:
+            _check_columns(source, row, columns)
+            header = row
+        elif not is_utf8("".join(row).encode(errors="surrogateescape")):
+            rejects.add(NOT_UTF8, f"{source.path}:{number}")
+        elif row and len(row) != len(header):
+            rejects.add(BROKEN_ROW, f"{source.path}:{number}", f"{len(row)} fields, the header has {len(header)}")
+        elif row:
+            yield number, dict(zip(header, row, strict=True))
+
+
+@contextmanager
+def _seekable(source: Source) -> Iterator[Any]:
+    if source.path.suffix.lower() not in COMPRESSIONS:
+        yield source.raw
+        return
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(source.file, spool, 1 << 20)
+        spool.seek(0)
+        yield spool
+
+
+def _read_parquet(
+    source: Source, rejects: Rejects, columns: Sequence[str] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow.parquet as pq
+
+    size_bytes, number = source.raw.size(), 0
+    try:
+        with _seekable(source) as file, pq.ParquetFile(file) as table:
+            _check_columns(source, table.schema_arrow.names, columns)
+            wanted = list(columns) if columns else None
+            for batch in table.iter_batches(_PARQUET_BATCH_ROWS, columns=wanted, use_threads=False):
+                for index in range(batch.num_rows):
+                    number += 1
+                    source.position_bytes = size_bytes * number // table.metadata.num_rows
+                    try:
+                        row = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+                    except UnicodeDecodeError:
+                        rejects.add(NOT_UTF8, f"{source.path}:{number}")
+                        continue
+                    yield number, row
+    except (OSError, ValueError) as problem:  # pyarrow.ArrowInvalid is a ValueError
+        damaged(source, problem, rejects)

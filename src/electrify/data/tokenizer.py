@@ -1,0 +1,287 @@
+"""Text to token ids and back: WordPiece by default, any published fast tokenizer by choice.
+
+A thin wrapper over the `tokenizers` library. It adds what the library leaves open: the five special tokens are checked,
+special tokens written inside a *corpus* never become special ids, saved folders open in Transformers with equal ids.
+Training a vocabulary is in `vocabulary`.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import xxhash
+from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_tokenizers, processors
+
+from electrify.errors import ConfigError, DataError
+from electrify.files import read_json, write_json, write_text
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+_PREFIX = "##"
+_MAX_WORD_LETTERS = 100  # Devlin et al. 2018 (BERT), tokenization.py: a longer word is [UNK]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text, or a pair, as a network reads it."""
+
+    input_ids: list[int]  # [CLS] A [SEP] or [CLS] A [SEP] B [SEP]
+    token_type_ids: list[int]  # 0 for the first text and the tokens around it, 1 for the second
+    offsets: list[tuple[int, int]]  # characters of its own text each token stands for; (0, 0) for special tokens
+    tokens: list[str]
+    num_cut: int  # tokens that did not fit into max_length
+
+
+class Tokenizer:
+    """A tokenizer with its five special tokens; made by `load_tokenizer`, `from_vocabulary` or `train_tokenizer`."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, name: str = "tokenizer") -> None:
+        backend.no_truncation()
+        backend.no_padding()
+        _require_special(backend.get_vocab(with_added_tokens=True), name)
+        self._backend = backend
+        ids = backend.get_vocab(with_added_tokens=True)
+        self.vocab_size = max(ids.values()) + 1
+        self.special_ids: tuple[int, ...] = tuple(ids[token] for token in SPECIAL_TOKENS)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
+
+    @cached_property
+    def _plain_backend(self) -> tokenizers.Tokenizer:
+        backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        backend.encode_special_tokens = True
+        return backend
+
+    @cached_property
+    def digest(self) -> str:
+        """The xxh3-128 digest of all that decides the ids, as 32 hexadecimal digits."""
+        state = json.loads(self._backend.to_str())
+        parts = {key: state[key] for key in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+        return xxhash.xxh3_128(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the content of `tokenizer.json`; `from_json` makes the same tokenizer of it."""
+        return str(self._backend.to_str(pretty=True))
+
+    @classmethod
+    def from_json(cls, text: str, *, name: str = "tokenizer.json") -> "Tokenizer":
+        """Make a tokenizer from the content of a `tokenizer.json`.
+
+        Args:
+            text: The content.
+            name: What errors call it.
+
+        Raises:
+            DataError: If the content is broken or a special token is missing.
+        """
+        try:
+            backend = tokenizers.Tokenizer.from_str(text)
+        except Exception as problem:  # the library raises nothing narrower
+            raise DataError(f"{name}: not a tokenizer ({problem}). Make or download it again.") from None
+        return cls(backend, name=name)
+
+    def token(self, token_id: int) -> str:
+        """Return the token of an id; KeyError if there is none."""
+        token: str | None = self._backend.id_to_token(token_id)
+        if token is None:
+            raise KeyError(token_id)
+        return token
+
+    def token_id(self, token: str) -> int | None:
+        """Return the id of a token, None if it is not in the vocabulary."""
+        token_id: int | None = self._backend.token_to_id(token)
+        return token_id
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
+        """Return the text of token ids; word pieces are joined, special tokens left out."""
+        return str(self._backend.decode(list(ids), skip_special_tokens=skip_special))
+
+    def encode_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of corpus texts, without special tokens around them and without a cut.
+
+        Special tokens that happen to stand in the text are read as ordinary letters, so that a corpus cannot smuggle
+        [MASK] or [PAD] into the training rows.
+        """
+        encodings = self._plain_backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> list[Encoded]:
+        """Encode texts, or pairs of texts, as a network reads them.
+
+        Special tokens inside the text are recognised, as in Transformers: `[MASK]` is a mask. Too long input loses
+        tokens at the end of its longer text first.
+
+        Args:
+            texts: First or only texts.
+            pairs: Second texts, as many.
+            max_length: Most tokens of one example, special tokens included.
+
+        Raises:
+            ConfigError: If `max_length` leaves no room between the special tokens.
+        """
+        room = max_length - (2 if pairs is None else 3)
+        if room < 1:
+            raise ConfigError(f"max_length must be at least {max_length - room + 1} for this input, got {max_length}.")
+        first = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        if pairs is None:
+            return [self._wrap(a, None, room) for a in first]
+        second = self._backend.encode_batch(list(pairs), add_special_tokens=False)
+        return [self._wrap(a, b, room) for a, b in zip(first, second, strict=True)]
+
+    def _wrap(self, a: Encoding, b: Encoding | None, room: int) -> Encoded:
+        length_a, length_b = longest_first(len(a), 0 if b is None else len(b), room)
+        ids = [self.cls_id, *a.ids[:length_a], self.sep_id]
+        offsets = [(0, 0), *a.offsets[:length_a], (0, 0)]
+        tokens = ["[CLS]", *a.tokens[:length_a], "[SEP]"]
+        types = [0] * len(ids)
+        num_cut = len(a) - length_a
+        if b is not None:
+            ids += [*b.ids[:length_b], self.sep_id]
+            offsets += [*b.offsets[:length_b], (0, 0)]
+            tokens += [*b.tokens[:length_b], "[SEP]"]
+            types += [1] * (length_b + 1)
+            num_cut += len(b) - length_b
+        return Encoded(ids, types, offsets, tokens, num_cut)
+
+    def save(self, folder: str | Path, *, max_length: int | None = None, has_token_types: bool = True) -> None:
+        """Write tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt into an existing folder.
+
+        Args:
+            folder: A tokenizer's own folder, or a model folder.
+            max_length: Longest input of the model, in tokens; None if there is no limit.
+            has_token_types: Whether the model beside it takes `token_type_ids` (ELECTRA does, ModernBERT does not).
+        """
+        folder = Path(folder)
+        state = json.loads(self._backend.to_str())
+        is_wordpiece = state["model"]["type"] == "WordPiece"
+        is_bert = is_wordpiece and (state["normalizer"] or {}).get("type") == "BertNormalizer"
+        names = ["input_ids", *(["token_type_ids"] if has_token_types else []), "attention_mask"]
+        config: dict[str, Any] = {
+            "tokenizer_class": "BertTokenizer" if is_bert else "PreTrainedTokenizerFast",
+            "model_input_names": names,
+            "model_max_length": max_length or int(1e30),  # what Transformers writes for "no limit"
+            "clean_up_tokenization_spaces": False,
+            **{f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS},
+        }
+        if is_bert:
+            config["do_lower_case"] = state["normalizer"]["lowercase"]
+            config["strip_accents"] = state["normalizer"]["strip_accents"]
+            config["tokenize_chinese_chars"] = state["normalizer"]["handle_chinese_chars"]
+        write_text(folder / "tokenizer.json", self.to_json())
+        write_json(folder / "tokenizer_config.json", config)
+        if is_wordpiece:
+            vocab = self._backend.get_vocab(with_added_tokens=True)
+            write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
+
+
+def longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
+    """Return how many tokens of each text are kept when both together may have `room`.
+
+    The longer text is cut to the shorter one's length first, then both to half; an odd token goes to the longer one, to
+    the second if they are equal. This is the arithmetic of the `tokenizers` library (`LongestFirst`), so that long
+    pairs get the ids they get in Transformers.
+    """
+    if length_a + length_b <= room:
+        return length_a, length_b
+    shorter, longer = sorted((length_a, length_b))
+    longer = shorter if shorter > room else max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter, longer = room // 2, room - room // 2
+    return (longer, shorter) if length_a > length_b else (shorter, longer)
+
+
+def from_vocabulary(
+    vocabulary: Sequence[str], *, is_cased: bool, strip_accents: bool | None = None, name: str = "vocabulary"
+) -> Tokenizer:
+    """Make BERT's WordPiece tokenizer: words at spaces, punctuation and every Chinese character, longest pieces first.
+
+    Args:
+        vocabulary: Tokens in the order of their ids; pieces inside a word begin with `##`.
+        is_cased: Keep capitals. Otherwise letters are made small and, as in BERT, accents are removed.
+        strip_accents: Remove accents whatever the case; None does it for uncased vocabularies.
+        name: What errors call it.
+
+    Raises:
+        DataError: If a special token is missing.
+    """
+    _require_special(set(vocabulary), name)
+    return Tokenizer(bert_backend(vocabulary, is_cased=is_cased, strip_accents=strip_accents), name=name)
+
+
+def bert_backend(
+    vocabulary: Sequence[str], *, is_cased: bool, strip_accents: bool | None = None
+) -> tokenizers.Tokenizer:
+    """Build what `from_vocabulary` wraps; the special tokens must be there."""
+    ids = {token: number for number, token in enumerate(vocabulary)}
+    backend = tokenizers.Tokenizer(
+        models.WordPiece(
+            ids,
+            unk_token="[UNK]",  # noqa: S106  (a token of text)
+            continuing_subword_prefix=_PREFIX,
+            max_input_chars_per_word=_MAX_WORD_LETTERS,
+        )
+    )
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=not is_cased
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )
+    backend.decoder = decoders.WordPiece(prefix=_PREFIX)
+    return backend
+
+
+def _require_special(vocabulary: Collection[str], name: str) -> None:
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if missing:
+        raise DataError(
+            f"{name}: the vocabulary has no {', '.join(missing)}; {', '.join(SPECIAL_TOKENS)} are needed. "
+            "Add the missing ones, or train a vocabulary with the verb tokenizer."
+        )
+
+
+def load_tokenizer(path: str | Path, *, is_cased: bool | None = None) -> Tokenizer:
+    """Load a tokenizer from a published folder, a `tokenizer.json` or a bare `vocab.txt`.
+
+    Args:
+        path: Folder with tokenizer.json, or with vocab.txt and perhaps tokenizer_config.json; or one of the files.
+        is_cased: Whether a bare `vocab.txt` keeps capitals; None means what tokenizer_config.json beside it says, and
+            uncased without one. A `tokenizer.json` says so itself.
+
+    Raises:
+        DataError: If there is no tokenizer, it is broken, or a special token is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name in ("tokenizer.json", "vocab.txt"):
+            if (path / name).is_file():
+                return load_tokenizer(path / name, is_cased=is_cased)
+        raise DataError(f"{path}: no tokenizer.json and no vocab.txt in this folder. Make one with the verb tokenizer.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise DataError(
+            f"{path}: cannot be read ({problem.strerror}). Name a tokenizer's folder or vocab.txt."
+        ) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 text. Name a tokenizer's folder or vocab.txt.") from None
+    if path.suffix == ".json":
+        return Tokenizer.from_json(text, name=str(path))
+    return _load_vocabulary(path, text, is_cased)
+
+
+def _load_vocabulary(path: Path, text: str, is_cased: bool | None) -> Tokenizer:
+    # Only line feeds end a line: vocabularies hold tokens such as U+2028, at which splitlines would cut.
+    vocabulary = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    config_path = path.with_name("tokenizer_config.json")
+    config = read_json(config_path) if config_path.is_file() else {}
+    cased = is_cased if is_cased is not None else not config.get("do_lower_case", True)
+    return from_vocabulary(vocabulary, is_cased=cased, strip_accents=config.get("strip_accents"), name=str(path))

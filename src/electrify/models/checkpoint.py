@@ -1,0 +1,263 @@
+"""Published model folders: what Transformers writes opens here, what is written here opens there.
+
+A folder holds `config.json` and `model.safetensors` (or its shards). Tensors have the published names, which are the
+names inside our networks, so nothing is renamed; only the body's prefix ("electra.", "model.") is put on or taken off
+where a bare body meets a network with a head. What is ours inside `config.json` lies under one key, "electrify".
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import torch
+
+from electrify.errors import CheckpointError, ConfigError, did_you_mean
+from electrify.files import read_json, write_json
+from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config
+from electrify.models.electra import ElectraConfig, ElectraModel
+from electrify.models.electra_heads import (
+    ElectraForMaskedLM,
+    ElectraForPreTraining,
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+)
+from electrify.models.heads import BodyConfig, Network
+from electrify.models.hub import resolve_folder
+from electrify.models.labels import REPLACED_TOKEN_LABELS
+from electrify.models.matching import listed, match_tensors
+from electrify.models.modernbert import ModernBertConfig, ModernBertModel
+from electrify.models.modernbert_heads import (
+    ModernBertForMaskedLM,
+    ModernBertForPreTraining,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+)
+from electrify.models.weights import StoredTensor, read_headers, read_tensors, write_tensors
+
+__all__ = ["load_model", "read_config", "resolve_folder", "save_model", "saved_network"]
+
+_log = logging.getLogger(__name__)
+
+_NETWORKS: dict[str, type[Network]] = {
+    network.__name__: network
+    for network in (
+        ElectraModel,
+        ElectraForMaskedLM,
+        ElectraForPreTraining,
+        ElectraForSequenceClassification,
+        ElectraForTokenClassification,
+        ModernBertModel,
+        ModernBertForMaskedLM,
+        ModernBertForPreTraining,
+        ModernBertForSequenceClassification,
+        ModernBertForTokenClassification,
+    )
+}
+_CLASSIFIERS = (
+    ElectraForSequenceClassification,
+    ElectraForTokenClassification,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+)
+_PREFIXES = {ElectraConfig: "electra.", ModernBertConfig: "model."}
+"""What stands before the names of a body's parameters in a network with a head."""
+_PUBLISHED_AS = {"ModernBertForPreTraining": "ModernBertForTokenClassification"}
+"""Class names in `architectures`, where they differ from ours."""
+N = TypeVar("N", bound=Network)
+
+
+def saved_network(folder: str | Path) -> type[Network]:
+    """Return the class of the network that a folder says it holds.
+
+    Raises:
+        CheckpointError: If `config.json` is missing or broken, or names no network that is built here.
+    """
+    path = Path(folder) / CONFIG_FILE
+    settings = read_json(path, error=CheckpointError)
+    names = settings.get("architectures")
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise CheckpointError(f"{path}: architectures must name one network, got {names!r}.")
+    if names[0] not in _NETWORKS:
+        raise CheckpointError(f"{path}: architectures names '{names[0]}'.{did_you_mean(names[0], _NETWORKS)}")
+    if names[0] == "ModernBertForTokenClassification" and _saved_labels(settings, path=path) == REPLACED_TOKEN_LABELS:
+        return ModernBertForPreTraining
+    return _NETWORKS[names[0]]
+
+
+def save_model(model: Network, folder: str | Path, *, electrify: dict[str, Any] | None = None) -> None:
+    """Write `config.json` and `model.safetensors` (float32) as Transformers reads them.
+
+    Each file is written in one step; for a folder that is complete or not there, use `files.new_folder` around it.
+
+    Args:
+        model: The bare network, unwrapped.
+        folder: Made if it does not exist; other files in it are left alone.
+        electrify: What to keep of our own, JSON-able; stands under the key "electrify".
+
+    Raises:
+        CheckpointError: If the network's parameters are not the published ones, as when its embeddings were replaced
+            by something else.
+    """
+    folder = Path(folder)
+    tensors = model.state_dict()
+    expected = _build(type(model), model.config, labels=getattr(model, "labels", None)).state_dict()
+    differing = sorted(tensors.keys() ^ expected.keys())
+    if differing:
+        raise CheckpointError(
+            f"{folder}: not written, the parameters are not the published ones ({listed(differing)}). "
+            "Put plain layers back into the network first."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(tensors, folder)
+    write_json(folder / CONFIG_FILE, _settings_of(model, electrify))
+
+
+@overload
+def load_model(
+    folder: str | Path,
+    network: type[N],
+    *,
+    new_head: bool = False,
+    num_labels: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> N: ...
+
+
+@overload
+def load_model(
+    folder: str | Path,
+    network: str,
+    *,
+    new_head: bool = False,
+    num_labels: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> Network: ...
+
+
+def load_model(
+    folder: str | Path,
+    network: type[Any] | str,
+    *,
+    new_head: bool = False,
+    num_labels: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> Any:
+    """Open a published folder of an ELECTRA or ModernBERT network.
+
+    Names, shapes and types are compared with what the config asks for before any parameter is allocated.
+
+    Args:
+        folder: Where `config.json` and the safetensors file or files lie.
+        network: Which network to build, or its class name. A bare body opens from any network's folder.
+        new_head: Take only the body from the folder and give the head new first values, from torch's global generator.
+            Means nothing for a bare body.
+        num_labels: Of a classifier; None means what `labels` or else the folder says.
+        labels: Names of a classifier's classes; None means the folder's, or LABEL_0, … if `num_labels` is given.
+
+    Returns:
+        The network on the CPU, in float32.
+
+    Raises:
+        CheckpointError: If the folder is broken, its tensors are missing, superfluous, of other shapes, not numbers
+            with a fraction, or stored as pickles.
+        ConfigError: If the class name is unknown, or the labels contradict themselves.
+    """
+    folder = Path(folder)
+    path = folder / CONFIG_FILE
+    settings = read_json(path, error=CheckpointError)
+    config = config_from_dict(settings, path=path)
+    network_type: type[Network] = _network_named(network) if isinstance(network, str) else network
+    if network_type in _CLASSIFIERS and num_labels is None and labels is None:
+        labels = _saved_labels(settings, path=path)
+    if network_type is ModernBertForPreTraining and not new_head:
+        _check_is_discriminator(settings, path=path)
+    model = _build(network_type, config, num_labels=num_labels, labels=labels)
+    matched = match_tensors(
+        read_headers(folder),
+        {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+        prefix=_PREFIXES[type(config)],
+        is_bare_body=isinstance(model, ElectraModel | ModernBertModel),
+        new_head=new_head,
+        folder=folder,
+    )
+    _fill(model, matched)
+    if new_head and not isinstance(model, ElectraModel | ModernBertModel):
+        model.reset_head()
+        _log.info("%s: the head of %s is new", folder, network_type.__name__)
+    return model
+
+
+def _build(
+    network: type[Network],
+    config: BodyConfig,
+    *,
+    num_labels: int | None = None,
+    labels: Sequence[str] | None = None,
+) -> Network:
+    """Build a network whose parameters have shapes and no values, which takes no memory and no random numbers."""
+    wanted = type(config).__name__.removesuffix("Config")
+    if not network.__name__.startswith(wanted):
+        raise CheckpointError(
+            f"The folder holds a network of type {wanted}, which does not open as {network.__name__}."
+        )
+    make: Callable[..., Network] = network
+    with torch.device("meta"):
+        if network in _CLASSIFIERS:
+            return make(config, num_labels=num_labels, labels=labels)
+        return make(config)
+
+
+@torch.no_grad()
+def _fill(model: Network, matched: dict[str, StoredTensor]) -> None:
+    """Allocate the parameters and copy the stored tensors into them."""
+    model.to_empty(device="cpu")
+    parameters = dict(model.named_parameters())
+    copies = {}
+    for name, tensor in read_tensors(matched):
+        if name in parameters:
+            parameters[name].copy_(tensor)
+        else:
+            copies[name] = tensor
+    body = model if isinstance(model, ElectraModel | ModernBertModel) else model.body
+    for name, tensor in copies.items():
+        if not torch.equal(tensor.float(), body.word_embeddings.weight):
+            raise CheckpointError(
+                f"{matched[name].path}: tensor '{name}' differs from the word embedding; "
+                "an output matrix of its own is not supported."
+            )
+
+
+def _network_named(name: str) -> type[Network]:
+    if name not in _NETWORKS:
+        raise ConfigError(f"network: none is called '{name}'.{did_you_mean(name, _NETWORKS)}")
+    return _NETWORKS[name]
+
+
+def _settings_of(model: Network, electrify: dict[str, Any] | None) -> dict[str, Any]:
+    name = type(model).__name__
+    settings = {"architectures": [_PUBLISHED_AS.get(name, name)], **config_to_dict(model.config), "dtype": "float32"}
+    labels = getattr(model, "labels", None)
+    if labels is not None:
+        settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        settings["label2id"] = {label: index for index, label in enumerate(labels)}
+    if electrify is not None:
+        settings["electrify"] = electrify
+    return settings
+
+
+def _saved_labels(settings: dict[str, Any], *, path: Path) -> tuple[str, ...]:
+    """Read the names of the classes; a folder without them means two, as in Transformers."""
+    names = settings.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    if not isinstance(names, dict) or sorted(names) != sorted(str(index) for index in range(len(names))):
+        raise CheckpointError(f"{path}: id2label must name the classes '0', '1', … without a gap, got {names!r}.")
+    return tuple(str(names[str(index)]) for index in range(len(names)))
+
+
+def _check_is_discriminator(settings: dict[str, Any], *, path: Path) -> None:
+    labels = _saved_labels(settings, path=path)
+    if labels != REPLACED_TOKEN_LABELS:
+        raise CheckpointError(
+            f"{path}: the labels are {', '.join(labels)}; a discriminator's are {', '.join(REPLACED_TOKEN_LABELS)}. "
+            "Open it as ModernBertForTokenClassification, or ask for a new head."
+        )

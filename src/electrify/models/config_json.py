@@ -1,0 +1,123 @@
+"""A body's settings as the published `config.json` says them, old spellings included.
+
+What would change the numbers and is not built here is an error, never ignored: an unsupported activation gives wrong
+results without one.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from electrify.errors import CheckpointError, ConfigError, did_you_mean
+from electrify.files import read_json
+from electrify.models.electra import ElectraConfig
+from electrify.models.modernbert import FULL, SLIDING, ModernBertConfig
+
+CONFIG_FILE = "config.json"
+_MODEL_TYPES: dict[str, type[ElectraConfig] | type[ModernBertConfig]] = {
+    "electra": ElectraConfig,
+    "modernbert": ModernBertConfig,
+}
+_ONLY_SUPPORTED = {
+    "electra": {
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "add_cross_attention": False,
+        "tie_word_embeddings": True,
+        "hidden_act": "gelu",
+    },
+    "modernbert": {
+        "norm_bias": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "decoder_bias": True,
+        "classifier_bias": False,
+        "classifier_activation": "gelu",
+        "rope_scaling": None,
+        "tie_word_embeddings": True,
+        "hidden_activation": "gelu",
+    },
+}
+"""Settings that Transformers knows, with the only value that is built here."""
+
+
+def read_config(folder: str | Path) -> ElectraConfig | ModernBertConfig:
+    """Read the settings of a published model folder.
+
+    Args:
+        folder: Where `config.json` lies.
+
+    Raises:
+        CheckpointError: If the file is missing or broken, its model type is unknown, a setting is not supported here,
+            or a value is out of range.
+    """
+    path = Path(folder) / CONFIG_FILE
+    return config_from_dict(read_json(path, error=CheckpointError), path=path)
+
+
+def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig | ModernBertConfig:
+    """Build a body's config from the content of a `config.json`; `path` is for messages. Errors as `read_config`."""
+    model_type = str(settings.get("model_type"))
+    if model_type not in _MODEL_TYPES:
+        hint = did_you_mean(model_type, _MODEL_TYPES)
+        raise CheckpointError(f"{path}: model_type is {model_type!r}, which is not built here.{hint}")
+    for name, supported in _ONLY_SUPPORTED[model_type].items():
+        if settings.get(name, supported) != supported:
+            raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
+    config_type = _MODEL_TYPES[model_type]
+    known = {field.name for field in dataclasses.fields(config_type)}
+    values = {name: value for name, value in settings.items() if name in known}
+    if config_type is ModernBertConfig:
+        values |= _rotary_bases(settings, path=path)
+        values |= _layer_pattern(settings, path=path)
+    try:
+        return config_type(**values)
+    except ConfigError as problem:
+        raise CheckpointError(f"{path}: {problem}") from None
+
+
+def config_to_dict(config: ElectraConfig | ModernBertConfig) -> dict[str, Any]:
+    """Return a body's settings as Transformers 5 reads them from `config.json`, without those of a head."""
+    settings = dataclasses.asdict(config)
+    if isinstance(config, ElectraConfig):
+        return {"model_type": "electra"} | settings | _ONLY_SUPPORTED["electra"]
+    bases = {FULL: settings.pop("global_rope_theta"), SLIDING: settings.pop("local_rope_theta")}
+    settings["rope_parameters"] = {
+        kind: {"rope_type": "default", "rope_theta": float(base)} for kind, base in bases.items()
+    }
+    settings["layer_types"] = list(config.attention_types)
+    del settings["global_attn_every_n_layers"]
+    supported = {name: value for name, value in _ONLY_SUPPORTED["modernbert"].items() if name != "rope_scaling"}
+    return {"model_type": "modernbert"} | settings | supported
+
+
+def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """Read the bases of rotary angles: `rope_parameters` since Transformers 5, a key for each kind of layer before."""
+    bases = {}
+    new = settings.get("rope_parameters") or {}
+    if not isinstance(new, dict):
+        raise CheckpointError(f"{path}: rope_parameters must be an object, got {new!r}.")
+    for kind, name in ((FULL, "global_rope_theta"), (SLIDING, "local_rope_theta")):
+        parameters = new.get(kind) or {}
+        if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
+            raise CheckpointError(f"{path}: rope_parameters.{kind} is {parameters!r}; only 'default' is supported.")
+        base = parameters.get("rope_theta", settings.get(name))
+        if base is not None:
+            bases[name] = base
+    if settings.get("local_rope_theta", 0) is None and "local_rope_theta" not in bases:
+        # Written so before Transformers 5 to say "as in the other layers".
+        bases["local_rope_theta"] = bases.get("global_rope_theta", ModernBertConfig.global_rope_theta)
+    return bases
+
+
+def _layer_pattern(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """Read which layers look everywhere: `layer_types`, or before Transformers 5 a period."""
+    types = settings.get("layer_types")
+    if types is None:
+        return {"layer_types": None}
+    if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
+        raise CheckpointError(f"{path}: layer_types must be a list of names, got {types!r}.")
+    for every in (ModernBertConfig.global_attn_every_n_layers, *range(1, len(types) + 1)):
+        if types == [SLIDING if index % every else FULL for index in range(len(types))]:
+            return {"global_attn_every_n_layers": every, "layer_types": None}
+    return {"layer_types": tuple(types)}

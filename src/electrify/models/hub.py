@@ -1,0 +1,34 @@
+"""From what a user calls a model to a folder on this machine."""
+
+import re
+from pathlib import Path
+
+from electrify.errors import CheckpointError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
+
+
+def resolve_folder(name_or_path: str | Path) -> Path:
+    """Return the local folder of a model, fetching it from the Hugging Face hub if need be.
+
+    Args:
+        name_or_path: A folder, or a hub id `owner/name`; a folder of that name comes first. Only JSON, text and
+            safetensors files are fetched.
+
+    Raises:
+        CheckpointError: If it is neither, or cannot be fetched.
+    """
+    folder = Path(name_or_path)
+    if folder.is_dir():
+        return folder
+    name = str(name_or_path)
+    if not _HUB_ID.fullmatch(name):
+        raise CheckpointError(f"{name}: no such folder. Give a model folder, or a hub id like owner/name.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (OSError, ValueError) as problem:
+        reason = str(problem).strip().partition("\n")[0]
+        raise CheckpointError(f"{name}: no such folder, and not to be had from the hub: {reason}") from None

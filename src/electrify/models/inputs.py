@@ -1,0 +1,73 @@
+"""What a network reads: token ids and, where they matter, padding, segments, document borders and dropout keys."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One batch of rows, as every network of this package takes it.
+
+    Leave a field None whenever it says nothing (full rows, one segment, one document): the work for it is then saved.
+
+    Raises:
+        ValueError: If `input_ids` is not (B, T), or another field does not have its rows and columns.
+    """
+
+    input_ids: Tensor
+    """(B, T) int64."""
+    attention_mask: Tensor | None = None
+    """Where real tokens are, (B, T) bool; None means everywhere. Padding is attended by nobody."""
+    token_type_ids: Tensor | None = None
+    """Segment 0 or 1, (B, T) int64; None means 0. ModernBERT has no segments and does not read it."""
+    document_ids: Tensor | None = None
+    """Number of the document that each token belongs to, (B, T) integers; attention stays within equal numbers."""
+    dropout_keys: Tensor | None = None
+    """One key a row, (B,) int64, from `electrify.noise`; None means no dropout, whatever `train()` and `eval()` say."""
+
+    def __post_init__(self) -> None:
+        if self.input_ids.dim() != 2:
+            raise ValueError(f"input_ids must be (rows, tokens), got shape {tuple(self.input_ids.shape)}")
+        for name in ("attention_mask", "token_type_ids", "document_ids"):
+            value: Tensor | None = getattr(self, name)
+            if value is not None and value.shape != self.input_ids.shape:
+                raise ValueError(f"{name} is {tuple(value.shape)}, but input_ids is {tuple(self.input_ids.shape)}")
+        if self.dropout_keys is not None and self.dropout_keys.shape != self.input_ids.shape[:1]:
+            raise ValueError(f"dropout_keys is {tuple(self.dropout_keys.shape)} for {len(self.input_ids)} rows")
+
+    def attention_bias(self, dtype: torch.dtype, *, window: int | None = None) -> Tensor | None:
+        """Return what to add to the attention scores so that nobody looks where they must not.
+
+        A token that may look nowhere (padding between documents) looks everywhere alike, so no NaN appears.
+
+        Args:
+            dtype: Type of the scores.
+            window: How many positions to each side a token may look; None means all.
+
+        Returns:
+            0 where a query (third dimension) may look at a key (fourth), the lowest number of `dtype` elsewhere;
+            (B or 1, 1, T or 1, T). None if everyone may look everywhere.
+        """
+        allowed = self._allowed(window)
+        if allowed is None:
+            return None
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+    def _allowed(self, window: int | None) -> Tensor | None:
+        parts = []
+        if self.attention_mask is not None:
+            parts.append(self.attention_mask[:, None, None, :].bool())
+        if self.document_ids is not None:
+            parts.append(self.document_ids[:, None, :, None] == self.document_ids[:, None, None, :])
+        num_tokens = self.input_ids.shape[1]
+        if window is not None and num_tokens - 1 > window:
+            positions = torch.arange(num_tokens, device=self.input_ids.device)
+            parts.append(((positions[:, None] - positions).abs() <= window)[None, None])
+        if not parts:
+            return None
+        allowed = parts[0]
+        for part in parts[1:]:
+            allowed = allowed & part
+        return allowed

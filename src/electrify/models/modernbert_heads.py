@@ -1,0 +1,192 @@
+"""ModernBERT networks: the body with one head each, named as published.
+
+Each has `config`, the body as `body`, and `reset_head()`, which gives its head new first values. Classifiers also have
+`labels`, the names of their classes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electrify.models.dropout import Dropout
+from electrify.models.initialization import truncated_normal
+from electrify.models.inputs import Inputs
+from electrify.models.labels import REPLACED_TOKEN_LABELS, label_names
+from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertModel, build_norm, residual_std
+from electrify.models.tied import TiedOutput
+
+
+class ModernBertForMaskedLM(nn.Module):
+    """The generator: which token stood here? Its output matrix is the word embedding itself."""
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = ModernBertModel(config)
+        self.head = _PredictionHead(config)
+        self.decoder = TiedOutput(config.vocab_size)
+        self.reset_head()
+
+    @property
+    def body(self) -> ModernBertModel:
+        """The network without its head."""
+        return self.model
+
+    def reset_head(self) -> None:
+        """Draw new values for the head; the shared matrix keeps its own."""
+        self.head.reset(self.config)
+        nn.init.zeros_(self.decoder.bias)
+
+    def hidden_states(self, inputs: Inputs) -> Tensor:
+        """Return what the head reads, (B, T, H)."""
+        hidden: Tensor = self.model(inputs)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the scores of the vocabulary, (…, V), for some hidden states, (…, H)."""
+        result: Tensor = self.decoder(self.head(hidden), self.model.word_embeddings)
+        return result
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the scores of the vocabulary at every position, (B, T, V)."""
+        return self.logits(self.hidden_states(inputs))
+
+
+class ModernBertForPreTraining(nn.Module):
+    """The discriminator: was this token replaced?
+
+    Published as a `ModernBertForTokenClassification` with the labels "original" and "replaced"; the logit of
+    "replaced" is the difference of its two, so that the sigmoid here is the softmax there.
+    """
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = REPLACED_TOKEN_LABELS
+        self.model = ModernBertModel(config)
+        self.head = _PredictionHead(config)
+        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
+        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        self.reset_head()
+
+    @property
+    def body(self) -> ModernBertModel:
+        """The network without its head."""
+        return self.model
+
+    def reset_head(self) -> None:
+        """Draw new values for the head."""
+        self.head.reset(self.config)
+        _reset_classifier(self.classifier, self.config)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the logit of "replaced" at every position, (B, T)."""
+        hidden = self.drop(self.head(self.model(inputs)), inputs.dropout_keys)
+        # Subtracting the weights, not the logits, loses no digits in bfloat16.
+        weight, bias = self.classifier.weight, self.classifier.bias
+        return F.linear(hidden, weight[1:] - weight[:1], bias[1:] - bias[:1]).squeeze(-1)
+
+
+class ModernBertForSequenceClassification(nn.Module):
+    """A classifier of rows, or with one label a regressor, that reads the first token or the mean of the real ones.
+
+    Args:
+        config: Sizes of the body; `classifier_pooling` says what is read.
+        num_labels: C; may be left out if `labels` is given.
+        labels: Names of the classes in the order of the logits.
+    """
+
+    def __init__(
+        self, config: ModernBertConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = label_names(num_labels=num_labels, labels=labels)
+        self.model = ModernBertModel(config)
+        self.head = _PredictionHead(config)
+        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
+        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        self.reset_head()
+
+    @property
+    def body(self) -> ModernBertModel:
+        """The network without its head."""
+        return self.model
+
+    def reset_head(self) -> None:
+        """Draw new values for the head."""
+        self.head.reset(self.config)
+        _reset_classifier(self.classifier, self.config)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the scores of the classes, (B, C)."""
+        hidden: Tensor = self.model(inputs)
+        pooled = hidden[:, 0] if self.config.classifier_pooling == "cls" else _mean(hidden, inputs.attention_mask)
+        logits: Tensor = self.classifier(self.drop(self.head(pooled), inputs.dropout_keys))
+        return logits
+
+
+class ModernBertForTokenClassification(nn.Module):
+    """A classifier of tokens.
+
+    Args:
+        config: Sizes of the body.
+        num_labels: C; may be left out if `labels` is given.
+        labels: Names of the classes in the order of the logits.
+    """
+
+    def __init__(
+        self, config: ModernBertConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = label_names(num_labels=num_labels, labels=labels)
+        self.model = ModernBertModel(config)
+        self.head = _PredictionHead(config)
+        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
+        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        self.reset_head()
+
+    @property
+    def body(self) -> ModernBertModel:
+        """The network without its head."""
+        return self.model
+
+    def reset_head(self) -> None:
+        """Draw new values for the head."""
+        self.head.reset(self.config)
+        _reset_classifier(self.classifier, self.config)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the scores of the classes at every position, (B, T, C)."""
+        logits: Tensor = self.classifier(self.drop(self.head(self.model(inputs)), inputs.dropout_keys))
+        return logits
+
+
+class _PredictionHead(nn.Module):
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.norm = build_norm(config)
+
+    def reset(self, config: ModernBertConfig) -> None:
+        truncated_normal(self.dense, std=residual_std(config), cutoff=config.initializer_cutoff_factor)
+        self.norm.reset_parameters()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        normed: Tensor = self.norm(F.gelu(self.dense(hidden)))
+        return normed
+
+
+def _reset_classifier(classifier: nn.Linear, config: ModernBertConfig) -> None:
+    truncated_normal(classifier, std=1 / math.sqrt(config.hidden_size), cutoff=config.initializer_cutoff_factor)
+
+
+def _mean(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
+    """Return the mean over real tokens, (B, H); 0 for a row that has none."""
+    if attention_mask is None:
+        return hidden.mean(1)
+    is_real = attention_mask[..., None].to(hidden.dtype)
+    return (hidden * is_real).sum(1) / is_real.sum(1).clamp(min=1)

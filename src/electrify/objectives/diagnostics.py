@@ -1,0 +1,96 @@
+"""What a corrupted batch tells about the two networks, and warnings when one of them does not learn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from electrify.objectives.ranking import auc, average_precision, recall_at_false_positives
+from electrify.objectives.rtd import RTDOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one forward pass contributes to the figures; small enough to keep."""
+
+    num_best_right: float
+    num_sampled_right: float
+    entropy_sum: float
+    num_masked: int
+    scores: Tensor
+    """Discriminator's logits at the real tokens, (N,)."""
+    labels: Tensor
+    """(N,) bool."""
+
+
+@torch.no_grad()
+def summarise(output: RTDOutput) -> Summary:
+    """Reduce a forward pass to counts; synchronises with the device."""
+    return Summary(
+        num_best_right=float((output.gen_logits.argmax(-1) == output.original_ids).sum()),
+        num_sampled_right=float((output.sampled_ids == output.original_ids).sum()),
+        entropy_sum=float(_entropy(output.gen_logits).double().sum()),
+        num_masked=output.original_ids.numel(),
+        scores=output.disc_logits,
+        labels=output.is_replaced,
+    )
+
+
+def diagnose(summaries: Sequence[Summary]) -> dict[str, float]:
+    """Return the figures of some forward passes taken together.
+
+    Returns:
+        gen_accuracy (share of predictions whose most likely token is the original), gen_sampled_accuracy (share of
+        samples equal to the original), gen_entropy (mean, nats), share_replaced (of real tokens), disc_auc,
+        disc_average_precision, disc_recall_at_1pct (recall with 1 % of the original tokens flagged).
+    """
+    num_masked = max(1, sum(summary.num_masked for summary in summaries))
+    scores = torch.cat([summary.scores for summary in summaries])
+    labels = torch.cat([summary.labels for summary in summaries])
+    return {
+        "gen_accuracy": sum(summary.num_best_right for summary in summaries) / num_masked,
+        "gen_sampled_accuracy": sum(summary.num_sampled_right for summary in summaries) / num_masked,
+        "gen_entropy": sum(summary.entropy_sum for summary in summaries) / num_masked,
+        "share_replaced": float(labels.double().mean()),
+        "disc_auc": auc(scores, labels),
+        "disc_average_precision": average_precision(scores, labels),
+        "disc_recall_at_1pct": recall_at_false_positives(scores, labels),
+    }
+
+
+def unigram_entropy(token_counts: Tensor) -> float:
+    """Return the loss in nats of a generator that knows only how frequent each token is.
+
+    Args:
+        token_counts: How often each token that can be masked occurs, (V,).
+    """
+    shares = token_counts[token_counts > 0].double() / token_counts.sum()
+    return float(-(shares * shares.log()).sum())
+
+
+def find_trouble(gen_loss: float, disc_auc: float, *, frequency_loss: float) -> str | None:
+    """Say what is wrong with a run that should have learned something by now; None if nothing is.
+
+    Args:
+        gen_loss: Held-out loss of the generator, nats.
+        disc_auc: Held-out AUC of the discriminator.
+        frequency_loss: See `unigram_entropy`.
+    """
+    if not gen_loss < frequency_loss - 0.1:
+        return (
+            f"the generator does not learn: its held-out loss, {gen_loss:.2f} nats, is that of guessing by frequency "
+            f'({frequency_loss:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
+            "a smaller vocabulary or a longer run."
+        )
+    if not disc_auc > 0.55:
+        return (
+            f"the discriminator calls everything original: its held-out AUC is {disc_auc:.2f}, chance is 0.5. Try a "
+            "lower optimizer.learning_rate, a smaller generator or a larger training.batch_size."
+        )
+    return None
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    log_probs = logits.float().log_softmax(-1)
+    return -(log_probs.exp() * log_probs).sum(-1)

@@ -1,0 +1,163 @@
+"""Replaced token detection: two networks, one corruption, two losses.
+
+Source: Clark et al. 2020 (ELECTRA), section 2. The generator predicts the hidden tokens and is trained as a masked
+language model; one of its samples is put at each chosen position; the discriminator says for *every* real token whether
+it was replaced. A sample that happens to be the original is not replaced. No gradient passes through the sample.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electrify.config import MaskingConfig, ObjectiveConfig
+from electrify.models.heads import Discriminator, Generator
+from electrify.models.inputs import Inputs
+from electrify.noise import fold
+from electrify.objectives.masking import Masking, mask
+from electrify.objectives.sampling import corrupt, sample
+
+_GENERATOR, _DISCRIMINATOR = 1, 2  # sites of dropout are numbered within a network
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedRows:
+    """Rows with their masks drawn, ready for a forward pass."""
+
+    inputs: Inputs
+    """The original rows."""
+    keys: Tensor
+    """One key a row, (B,) int64."""
+    masking: Masking
+    num_tokens: int
+    """Real tokens in all rows."""
+
+    @property
+    def num_masked(self) -> int:
+        """Return how many predictions the generator makes."""
+        return self.masking.positions.numel()
+
+
+@dataclass(frozen=True, slots=True)
+class RTDOutput:
+    """Loss and what diagnostics are made of; all but `loss` is detached."""
+
+    loss: Tensor
+    """gen_weight · generator loss + disc_weight · discriminator loss, as parts of the whole batch; scalar."""
+    gen_loss: Tensor
+    """Sum over predictions of the cross-entropy in nats, scalar float32."""
+    disc_loss: Tensor
+    """Sum over real tokens of the binary cross-entropy in nats, scalar float32."""
+    gen_logits: Tensor
+    """(P, V)."""
+    disc_logits: Tensor
+    """Logits of "replaced" at the real tokens, (N,)."""
+    original_ids: Tensor
+    """What stood at the chosen positions, (P,) int64."""
+    sampled_ids: Tensor
+    """What the generator put there, (P,) int64."""
+    is_replaced: Tensor
+    """At the real tokens, (N,) bool."""
+    corrupted_ids: Tensor
+    """What the discriminator saw, (B, T) int64."""
+
+
+class ReplacedTokenDetection(nn.Module):
+    """The two networks and how they are trained together.
+
+    Args:
+        generator: Masked language model.
+        discriminator: Token detector; may share embeddings with the generator.
+        masking: How positions are chosen.
+        objective: Weights and sampling.
+        special_ids: Ids that are never chosen; padding among them.
+        mask_id: Id of [MASK].
+    """
+
+    special_ids: Tensor
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        *,
+        masking: MaskingConfig,
+        objective: ObjectiveConfig,
+        special_ids: tuple[int, ...],
+        mask_id: int,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.masking = masking
+        self.objective = objective
+        self.mask_id = mask_id
+        self.register_buffer("special_ids", torch.tensor(special_ids), persistent=False)
+
+    def mask_rows(self, inputs: Inputs, keys: Tensor) -> MaskedRows:
+        """Draw the masks of some rows; the same for a row whatever it is batched with.
+
+        Args:
+            inputs: Original rows.
+            keys: One key a row, (B,) int64; see `electrify.noise.row_keys`.
+        """
+        ids = inputs.input_ids
+        full = torch.full((ids.shape[0],), ids.shape[1], device=ids.device)
+        lengths = full if inputs.attention_mask is None else inputs.attention_mask.sum(1)
+        masking = mask(
+            ids, lengths, keys, special_ids=self.special_ids, mask_id=self.mask_id, config=self.masking
+        )
+        return MaskedRows(inputs, keys, masking, int(lengths.sum()))
+
+    def forward(self, rows: MaskedRows, *, total_masked: int, total_tokens: int) -> RTDOutput:
+        """Corrupt the rows and compute both losses.
+
+        Args:
+            rows: A micro-batch.
+            total_masked: Predictions in the whole batch of the step; the generator's loss is a mean over them.
+            total_tokens: Real tokens in the whole batch; the discriminator's loss is a mean over them.
+        """
+        ids, positions = rows.inputs.input_ids, rows.masking.positions
+        original_ids = ids.flatten()[positions]
+
+        shown = self._inputs(rows, rows.masking.masked_ids, _GENERATOR)
+        hidden = self.generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): logits only where masked
+        gen_logits = self.generator.logits(hidden)
+        gen_loss = F.cross_entropy(gen_logits.float(), original_ids, reduction="sum")
+
+        sampled_ids = sample(
+            gen_logits.detach(),
+            rows.masking.sample_keys,
+            temperature=self.objective.temperature,
+            excluded_ids=original_ids if self.objective.exclude_original else None,
+        )
+        corruption = corrupt(ids, positions, sampled_ids)
+
+        disc_logits = self.discriminator(self._inputs(rows, corruption.corrupted_ids, _DISCRIMINATOR)).float()
+        is_replaced = corruption.is_replaced
+        if rows.inputs.attention_mask is not None:  # padding is neither attended nor judged
+            disc_logits, is_replaced = disc_logits[rows.inputs.attention_mask], is_replaced[rows.inputs.attention_mask]
+        else:
+            disc_logits, is_replaced = disc_logits.flatten(), is_replaced.flatten()
+        disc_loss = F.binary_cross_entropy_with_logits(disc_logits, is_replaced.float(), reduction="sum")
+
+        loss = (
+            self.objective.gen_weight * gen_loss / max(total_masked, 1)
+            + self.objective.disc_weight * disc_loss / max(total_tokens, 1)
+        )
+        return RTDOutput(
+            loss=loss,
+            gen_loss=gen_loss.detach(),
+            disc_loss=disc_loss.detach(),
+            gen_logits=gen_logits.detach(),
+            disc_logits=disc_logits.detach(),
+            original_ids=original_ids,
+            sampled_ids=sampled_ids,
+            is_replaced=is_replaced,
+            corrupted_ids=corruption.corrupted_ids,
+        )
+
+    def _inputs(self, rows: MaskedRows, ids: Tensor, network: int) -> Inputs:
+        keys = fold(rows.keys, network) if self.training else None
+        return replace(rows.inputs, input_ids=ids, dropout_keys=keys)

@@ -1,0 +1,119 @@
+"""Recipes: complete configs as TOML, found by name or path, read with overrides, printed with comments.
+
+A shipped recipe is the text that `render` gives for it, so no key is hidden and no default applies unseen.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from electrify.config import PretrainConfig
+from electrify.errors import ConfigError, did_you_mean
+
+_FOLDER = Path(__file__).parent
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the shipped recipes, sorted."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> PretrainConfig:
+    """Read a recipe and put overrides on it.
+
+    Args:
+        recipe: A shipped name ("tiny") or the path of a TOML file.
+        overrides: Nested values that replace the recipe's, as {"optimizer": {"learning_rate": 3e-4}}.
+
+    Raises:
+        ConfigError: If there is no such recipe, the file is not TOML, or a key or value is not valid.
+    """
+    path = _find(recipe)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"{path}: not valid TOML ({problem}).") from None
+    return parse_config(_merged(values, overrides or {}), source=str(recipe))
+
+
+def parse_config(values: Mapping[str, Any], *, source: str) -> PretrainConfig:
+    """Check values and return the config.
+
+    Args:
+        values: Sections and keys as read from TOML.
+        source: Where they come from, for the message.
+
+    Raises:
+        ConfigError: Naming the first key that is unknown or has a bad value.
+    """
+    try:
+        return PretrainConfig.model_validate(values)
+    except ValidationError as problem:
+        raise ConfigError(f"{source}: {explain(problem, PretrainConfig)}") from None
+
+
+def explain(problem: ValidationError, model: type[BaseModel]) -> str:
+    """Say in one line what is wrong with the first bad value of a config."""
+    first = problem.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    name = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return f"unknown setting '{name}'.{did_you_mean(path[-1], _keys_at(model, path[:-1]))}"
+    message = str(first["msg"])
+    return f"{name}: {message[0].lower()}{message[1:]}, got {first['input']!r}."
+
+
+def render(config: PretrainConfig) -> str:
+    """Return a config as complete TOML, each key below its meaning; a key without a value stands in a comment."""
+    lines: list[str] = []
+    sections: list[str] = []
+    for name, field in PretrainConfig.model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            sections += ["", f"# {(type(value).__doc__ or '').strip()}", f"[{name}]", *_render_fields(value)]
+        else:
+            lines += [f"# {field.description}", f"{name} = {_toml_value(value)}"]
+    return "\n".join(lines + sections) + "\n"
+
+
+def _find(recipe: str | Path) -> Path:
+    shipped = _FOLDER / f"{recipe}.toml"
+    if shipped.is_file():
+        return shipped
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    raise ConfigError(f"no recipe '{recipe}', neither a shipped one nor a file.{did_you_mean(str(recipe), recipe_names())}")
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return list(model.model_fields)
+
+
+def _render_fields(section: BaseModel) -> list[str]:
+    lines = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        lines.append(f"# {field.description}")
+        lines.append(f"# {name} =" if value is None else f"{name} = {_toml_value(value)}")
+    return lines
+
+
+def _toml_value(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,111 @@
+"""AdamW, with or without bias correction, over groups of parameters.
+
+Torch's fused kernel always corrects the bias of Adam's means. The original ELECTRA code does not (Clark et al. 2020,
+`optimization.py`; BERT's before it). The corrected update with learning rate a·√c₂⁻¹·c₁ and epsilon ε·√c₂⁻¹, where
+c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ, *is* the uncorrected one, so one kernel serves both.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from electrify.config import OptimizerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that are updated alike."""
+
+    parameters: dict[str, nn.Parameter]
+    learning_rate_scale: float = 1.0
+    has_weight_decay: bool = True
+
+
+def split_by_decay(named: Iterable[tuple[str, nn.Parameter]], *, learning_rate_scale: float = 1.0) -> list[ParameterGroup]:
+    """Split parameters into those with weight decay (matrices) and those without (norms and biases: one dimension)."""
+    parameters = dict(named)
+    matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim > 1}
+    vectors = {name: parameter for name, parameter in parameters.items() if parameter.ndim <= 1}
+    groups = [
+        ParameterGroup(matrices, learning_rate_scale),
+        ParameterGroup(vectors, learning_rate_scale, has_weight_decay=False),
+    ]
+    return [group for group in groups if group.parameters]
+
+
+class Adam:
+    """AdamW with named state.
+
+    Args:
+        groups: Disjoint groups of parameters.
+        config: Rates, decays and clipping.
+    """
+
+    def __init__(self, groups: list[ParameterGroup], config: OptimizerConfig) -> None:
+        self._groups = groups
+        self._config = config
+        self._num_steps = 0
+        self._named = {name: parameter for group in groups for name, parameter in group.parameters.items()}
+        self._adam = torch.optim.AdamW(
+            [{"params": list(group.parameters.values())} for group in groups],
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.epsilon,
+            fused=True,
+        )
+
+    def step(self, factor: float) -> Tensor:
+        """Clip the gradients, update the parameters, and drop the gradients.
+
+        Args:
+            factor: Schedule's factor on the peak learning rate, in [0, 1].
+
+        Returns:
+            Global norm of the gradients before clipping, scalar; not synchronised.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self._config.max_grad_norm)
+        self._num_steps += 1
+        step_scale, epsilon_scale = self._uncorrected() if not self._config.bias_correction else (1.0, 1.0)
+        for group, settings in zip(self._groups, self._adam.param_groups, strict=True):
+            settings["lr"] = self._config.learning_rate * factor * group.learning_rate_scale * step_scale
+            settings["eps"] = self._config.epsilon * epsilon_scale
+            settings["weight_decay"] = self._config.weight_decay / step_scale if group.has_weight_decay else 0.0
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        return norm
+
+    def _uncorrected(self) -> tuple[float, float]:
+        root_2 = math.sqrt(1 - self._config.beta2**self._num_steps)
+        return (1 - self._config.beta1**self._num_steps) / root_2, 1 / root_2
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the means as `NAME.exp_avg` and `NAME.exp_avg_sq`; empty before the first step."""
+        return {
+            f"{name}.{key}": self._adam.state[parameter][key]
+            for name, parameter in self._named.items()
+            for key in ("exp_avg", "exp_avg_sq")
+            if key in self._adam.state[parameter]
+        }
+
+    def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
+        """Continue from saved means.
+
+        Args:
+            tensors: What `tensors` returned.
+            num_steps: Steps taken until then.
+
+        Raises:
+            KeyError: If the mean of a parameter is missing.
+        """
+        self._num_steps = num_steps
+        if num_steps == 0:
+            return
+        for name, parameter in self._named.items():
+            self._adam.state[parameter] = {
+                "step": torch.tensor(float(num_steps)),
+                "exp_avg": tensors[f"{name}.exp_avg"].clone(),
+                "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].clone(),
+            }

@@ -1,0 +1,233 @@
+"""`prepare`: raw text to a folder of token shards that training reads."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from electrify.data.encoding import DocumentEncoder, Pack, encode_documents
+from electrify.data.rejects import Rejects
+from electrify.data.shard_writer import ShardWriter
+from electrify.data.shards import FORMAT, PARTS, Part, token_dtype
+from electrify.data.sources import SourceOptions, find_files, read_documents
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, load_tokenizer
+from electrify.errors import ConfigError, DataError, did_you_mean
+from electrify.files import digest_file, new_folder, refuse_existing, write_json
+
+_PACKS = ("dense", "pieces", "segments")
+_SMALL_CORPUS_BYTES = 4 << 20  # starting a worker takes longer than tokenizing this much
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareReport:
+    """What became of a corpus."""
+
+    output: Path
+    num_files: int
+    num_documents: int
+    """Documents in the folder, both parts."""
+    num_bytes: int
+    """Size of their text, in bytes of UTF-8."""
+    num_train_tokens: int
+    num_validation_tokens: int
+    num_train_rows: int
+    num_validation_rows: int
+    num_rejected: dict[str, int]
+    """Records that could not be used, by kind."""
+    rejected_places: str
+    """The first of them, with their places; empty if there are none."""
+    num_without_tokens: int
+    """Documents of which the tokenizer left nothing."""
+    num_cut_tokens: int
+    """Tokens that did not fit into segments; 0 for other kinds of packing."""
+    seconds: float
+
+
+def prepare(
+    corpus: Sequence[str | Path],
+    *,
+    tokenizer: str | Path,
+    output: str | Path,
+    max_length: int = 128,
+    pack: Pack = "dense",
+    validation_share: float = 0.01,
+    validation: Sequence[str | Path] | None = None,
+    processes: int | None = None,
+    overwrite: bool = False,
+    source_options: SourceOptions | None = None,
+    shard_tokens: int = 64_000_000,
+) -> PrepareReport:
+    """Tokenize a corpus and write it as rows for training.
+
+    The folder's bytes depend on the corpus, the tokenizer and the settings, not on the number of processes. It appears
+    under its name only when it is complete.
+
+    Args:
+        corpus: Files, folders and globs.
+        tokenizer: Folder with tokenizer.json or vocab.txt, or one of the two.
+        output: The folder to make.
+        max_length: Tokens of a row, special tokens included, in [8, 65,535].
+        pack: How rows are cut; see `data.packing`.
+        validation_share: Share of documents, chosen by the hash of their text, that is kept from training, in [0, 1).
+        validation: Files, folders and globs of the validation part instead; the corpus is then used whole, without
+            those of these files that it contains.
+        processes: Worker processes; None means one a core, one in all for a small corpus.
+        overwrite: Replace an existing folder, when the new one is complete.
+        source_options: How documents are found; None means the defaults.
+        shard_tokens: Tokens after which a shard is closed.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+        DataError: If a file, the tokenizer or the output cannot be used, too much is bad, or no text is left.
+    """
+    started = time.monotonic()
+    output = Path(output)
+    options = source_options or SourceOptions()
+    _check_settings(max_length, pack, validation_share, processes, shard_tokens)
+    refuse_existing(output, overwrite=overwrite)
+    used_tokenizer = load_tokenizer(tokenizer)
+    files = _find_parts(corpus, validation)
+    with new_folder(output) as folder:
+        (folder / "tokenizer").mkdir()
+        used_tokenizer.save(folder / "tokenizer", max_length=max_length)
+        share = 0.0 if validation else validation_share
+        encoder = DocumentEncoder(used_tokenizer, pack, max_length, share)
+        written = _write_parts(folder, files, encoder, options, shard_tokens, processes or _default_processes(files))
+        settings = {
+            "max_length": max_length,
+            "pack": pack,
+            "validation_share": share,
+            "shard_tokens": shard_tokens,
+            "sources": asdict(options),
+        }
+        write_json(folder / "manifest.json", _manifest(folder, files, used_tokenizer, settings, written))
+    return _report(output, files, written, time.monotonic() - started)
+
+
+def _check_settings(
+    max_length: int, pack: str, validation_share: float, processes: int | None, shard_tokens: int
+) -> None:
+    if not 8 <= max_length <= 65_535:
+        raise ConfigError(f"max_length must be in [8, 65535], got {max_length}.")
+    if pack not in _PACKS:
+        raise ConfigError(f"pack must be one of {', '.join(_PACKS)}, got {pack!r}.{did_you_mean(pack, _PACKS)}")
+    if not 0 <= validation_share < 1:
+        raise ConfigError(f"validation_share must be in [0, 1), got {validation_share}.")
+    if processes is not None and processes < 1:
+        raise ConfigError(f"processes must be at least 1, got {processes}.")
+    if shard_tokens < 1:
+        raise ConfigError(f"shard_tokens must be at least 1, got {shard_tokens}.")
+
+
+def _find_parts(corpus: Sequence[str | Path], validation: Sequence[str | Path] | None) -> dict[Part, list[Path]]:
+    """Return the files of both parts; files of the validation part that lie in the corpus are taken out of it."""
+    held_out = find_files(validation) if validation else []
+    resolved = {path.resolve() for path in held_out}
+    train = [path for path in find_files(corpus) if path.resolve() not in resolved]
+    if not train:
+        raise DataError("Every file of the corpus is in the validation part, nothing is left to train on. Name more.")
+    return {"train": train, "validation": held_out}
+
+
+def _default_processes(files: dict[Part, list[Path]]) -> int:
+    num_bytes = sum(path.stat().st_size for paths in files.values() for path in paths)
+    return 1 if num_bytes < _SMALL_CORPUS_BYTES else os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class _Written:
+    parts: dict[Part, dict[str, Any]]  # what the manifest says about each
+    rejects: dict[Part, Rejects]
+    num_without_tokens: int = 0
+    num_cut_tokens: int = 0
+
+    def rejected(self) -> dict[str, int]:
+        """Return the bad records of both parts by kind."""
+        return dict(sum((rejects.counts for rejects in self.rejects.values()), Counter()))
+
+    def places(self) -> str:
+        return "; ".join(text for rejects in self.rejects.values() if (text := rejects.describe()))
+
+
+def _write_parts(
+    folder: Path,
+    files: dict[Part, list[Path]],
+    encoder: DocumentEncoder,
+    options: SourceOptions,
+    shard_tokens: int,
+    processes: int,
+) -> _Written:
+    written = _Written({}, {part: Rejects(options.max_bad_share) for part in PARTS})
+    dtype = token_dtype(encoder.tokenizer.vocab_size)
+    with ExitStack() as stack:
+        writers = {part: ShardWriter(folder / part, encoder, dtype=dtype, shard_tokens=shard_tokens) for part in PARTS}
+        for writer in writers.values():
+            stack.callback(writer.abort)
+        for part, paths in files.items():
+            documents = read_documents(paths, options, written.rejects[part], label=f"Preparing {part}")
+            share = 1.0 if part == "validation" else encoder.validation_share
+            for batch in encode_documents(documents, replace(encoder, validation_share=share), processes=processes):
+                writers["train"].add(batch, ~batch.is_validation)
+                writers["validation"].add(batch, batch.is_validation)
+                written.num_without_tokens += batch.num_without_tokens
+                written.num_cut_tokens += batch.num_cut
+        written.parts = {part: writers[part].finish() for part in PARTS}
+    if not written.parts["train"]["num_documents"]:
+        found = written.places() or "all documents are empty or in the validation part"
+        raise DataError(f"No usable text to train on in {len(files['train'])} files: {found}.")
+    return written
+
+
+def _manifest(
+    folder: Path,
+    files: dict[Part, list[Path]],
+    tokenizer: Tokenizer,
+    settings: dict[str, Any],
+    written: _Written,
+) -> dict[str, Any]:
+    """Describe the finished folder; nothing in it depends on the time, the machine or the place."""
+    inside = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "format": FORMAT,
+        "settings": settings,
+        "tokenizer_digest": tokenizer.digest,
+        "vocab_size": tokenizer.vocab_size,
+        "special_ids": dict(zip(SPECIAL_TOKENS, tokenizer.special_ids, strict=True)),
+        "token_dtype": token_dtype(tokenizer.vocab_size).str,
+        "sources": {
+            part: [{"name": path.name, "bytes": path.stat().st_size} for path in paths] for part, paths in files.items()
+        },
+        "num_bytes": sum(rejects.num_bytes for rejects in written.rejects.values()),
+        "rejected": written.rejected(),
+        "num_without_tokens": written.num_without_tokens,
+        "num_cut_tokens": written.num_cut_tokens,
+        "train": written.parts["train"],
+        "validation": written.parts["validation"],
+        "files": {
+            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "digest": digest_file(path)}
+            for path in inside
+        },
+    }
+
+
+def _report(output: Path, files: dict[Part, list[Path]], written: _Written, seconds: float) -> PrepareReport:
+    train, validation = written.parts["train"], written.parts["validation"]
+    return PrepareReport(
+        output=output,
+        num_files=sum(map(len, files.values())),
+        num_documents=train["num_documents"] + validation["num_documents"],
+        num_bytes=sum(rejects.num_bytes for rejects in written.rejects.values()),
+        num_train_tokens=train["num_tokens"],
+        num_validation_tokens=validation["num_tokens"],
+        num_train_rows=train["num_rows"],
+        num_validation_rows=validation["num_rows"],
+        num_rejected=written.rejected(),
+        rejected_places=written.places(),
+        num_without_tokens=written.num_without_tokens,
+        num_cut_tokens=written.num_cut_tokens,
+        seconds=seconds,
+    )

@@ -1,0 +1,103 @@
+"""Published folders: networks, tokenizer and a model card that says what ran."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from electrify import __version__
+from electrify.config import PretrainConfig
+from electrify.data.shards import ShardFolder
+from electrify.data.tokenizer import Tokenizer
+from electrify.files import new_folder, write_text
+from electrify.models.checkpoint import save_model
+from electrify.objectives.rtd import ReplacedTokenDetection
+
+if TYPE_CHECKING:
+    from electrify.verbs.pretrain import PretrainReport
+
+_USES = {
+    "ElectraForPreTraining": ("AutoModelForPreTraining", "says for each token how likely it was replaced"),
+    "ElectraForMaskedLM": ("AutoModelForMaskedLM", "fills in [MASK]"),
+    "ModernBertForPreTraining": ("AutoModelForTokenClassification", "labels each token original or replaced"),
+    "ModernBertForMaskedLM": ("AutoModelForMaskedLM", "fills in [MASK]"),
+}
+
+
+def publish_networks(
+    rtd: ReplacedTokenDetection,
+    tokenizer: Tokenizer,
+    config: PretrainConfig,
+    report: "PretrainReport",
+    shards: ShardFolder,
+    folder: Path,
+) -> None:
+    """Write `discriminator/` and `generator/` into a run's folder, each complete or not there.
+
+    Args:
+        rtd: The trained networks.
+        tokenizer: What they were trained with.
+        config: What was asked for.
+        report: What came of it.
+        shards: What it was trained on.
+        folder: The run's folder.
+    """
+    for role, network in (("discriminator", rtd.discriminator), ("generator", rtd.generator)):
+        ours = {"version": __version__, "role": role, "steps": report.steps, "tokens": report.tokens, "seed": config.seed}
+        with new_folder(folder / role) as temporary:
+            save_model(network, temporary, electrify=ours)
+            tokenizer.save(temporary, max_length=config.model.max_positions)
+            write_text(temporary / "README.md", _model_card(role, type(network).__name__, config, report, shards))
+
+
+def _model_card(role: str, network: str, config: PretrainConfig, report: "PretrainReport", shards: ShardFolder) -> str:
+    auto_class, what_it_does = _USES[network]
+    counts = shards.manifest["train"]
+    return f"""---
+library_name: transformers
+tags: [electrify, replaced-token-detection, {config.model.body}]
+---
+
+# {role.capitalize()} trained by replaced token detection
+
+`{network}`: {what_it_does}. Trained with electrify {__version__}, together with its {
+        "generator" if role == "discriminator" else "discriminator"
+    }.
+
+```python
+from transformers import {auto_class}, AutoTokenizer
+
+model = {auto_class}.from_pretrained("PATH")
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+```
+
+## Data
+
+{_table({"documents": f"{counts['num_documents']:,}", "tokens": f"{counts['num_tokens']:,}", "rows": f"{counts['num_rows']:,}",
+         "longest row": shards.max_length, "vocabulary": f"{shards.tokenizer().vocab_size:,}", "digest": shards.digest})}
+
+## Run
+
+{_table({"steps": f"{report.steps:,}", "tokens seen": f"{report.tokens:,}", "minutes": f"{report.seconds / 60:.1f}",
+         "tokens a second": f"{report.tokens_per_s:,.0f}"})}
+
+## Held-out results
+
+{_table({key: f"{value:.4f}" for key, value in report.validation.items()}) if report.validation else "No validation part."}
+{f"{chr(10)}**Warning.** At the end {report.warning}" if report.warning else ""}
+
+## Settings
+
+{_table(_flat(config.model_dump(exclude={"data", "logging", "checkpoint", "evaluation"})))}
+"""
+
+
+def _table(rows: dict[str, Any]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
