@@ -32,12 +32,13 @@ def generator_config(config: Config, *, hidden_ratio: float, layer_ratio: float)
     num_heads = max(1, math.floor(config.num_attention_heads * hidden_ratio + 0.5))
     # Without the small number, a third of 12 layers could come out as 5.
     num_layers = max(1, math.ceil(config.num_hidden_layers * layer_ratio - 1e-6))
-    sizes = {
-        "hidden_size": config.hidden_size // config.num_attention_heads * num_heads,
-        "num_attention_heads": num_heads,
-        "intermediate_size": max(1, config.intermediate_size * num_heads // config.num_attention_heads),
-        "num_hidden_layers": num_layers,
-    }
-    if isinstance(config, ModernBertConfig) and config.layer_types is not None:
-        return dataclasses.replace(config, **sizes, layer_types=config.layer_types[:num_layers])
-    return dataclasses.replace(config, **sizes)
+    smaller = dataclasses.replace(
+        config,
+        hidden_size=config.hidden_size // config.num_attention_heads * num_heads,
+        num_attention_heads=num_heads,
+        intermediate_size=max(1, config.intermediate_size * num_heads // config.num_attention_heads),
+    )
+    if isinstance(smaller, ModernBertConfig) and smaller.layer_types is not None:
+        kinds = smaller.layer_types[:num_layers]
+        return dataclasses.replace(smaller, num_hidden_layers=num_layers, layer_types=kinds)
+    return dataclasses.replace(smaller, num_hidden_layers=num_layers)

@@ -117,7 +117,9 @@ def _layer_pattern(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
         return {"layer_types": None}
     if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
         raise CheckpointError(f"{path}: layer_types must be a list of names, got {types!r}.")
+    num_layers = settings.get("num_hidden_layers", ModernBertConfig.num_hidden_layers)
     for every in (ModernBertConfig.global_attn_every_n_layers, *range(1, len(types) + 1)):
-        if types == [SLIDING if index % every else FULL for index in range(len(types))]:
+        periodic = [SLIDING if index % every else FULL for index in range(len(types))]
+        if types == periodic and len(types) == num_layers:
             return {"global_attn_every_n_layers": every, "layer_types": None}
     return {"layer_types": tuple(types)}

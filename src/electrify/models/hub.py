@@ -19,12 +19,12 @@ def resolve_folder(name_or_path: str | Path) -> Path:
     Raises:
         CheckpointError: If it is neither, or cannot be fetched.
     """
-    folder = Path(name_or_path)
-    if folder.is_dir():
-        return folder
     name = str(name_or_path)
+    folder = Path(name)
+    if name and folder.is_dir():
+        return folder
     if not _HUB_ID.fullmatch(name):
-        raise CheckpointError(f"{name}: no such folder. Give a model folder, or a hub id like owner/name.")
+        raise CheckpointError(f"'{name}': no such folder. Give a model folder, or a hub id like owner/name.")
     from huggingface_hub import snapshot_download
 
     try:

@@ -58,7 +58,7 @@ def match_tensors(
     for name, shape in wanted.items():
         if found[name].shape != shape:
             raise CheckpointError(
-                f"{found[name].path}: tensor '{name}' is {list(found[name].shape)}, but config.json asks for "
+                f"{found[name].path}: tensor '{found[name].name}' is {list(found[name].shape)}, but config.json asks for "
                 f"{list(shape)}. The two do not belong together, or the head has other labels."
             )
     return found

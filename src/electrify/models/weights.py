@@ -28,6 +28,8 @@ class StoredTensor:
 
     path: Path
     """The file that holds it."""
+    name: str
+    """Its name there."""
     shape: tuple[int, ...]
     dtype: str
     """As safetensors names it: "F32", "BF16", …"""
@@ -59,22 +61,22 @@ def read_tensors(stored: dict[str, StoredTensor]) -> Iterator[tuple[str, Tensor]
     """Load tensors one after the other, each file opened once, in the type they are stored in.
 
     Args:
-        stored: Which, from `read_headers`.
+        stored: Which, from `read_headers`, by the names they are wanted under.
 
     Raises:
         CheckpointError: If a tensor is not of a floating-point type.
     """
-    for name, tensor in stored.items():
+    for tensor in stored.values():
         if tensor.dtype not in _FLOAT_TYPES:
             raise CheckpointError(
-                f"{tensor.path}: tensor '{name}' has type {tensor.dtype}; expected one of {', '.join(_FLOAT_TYPES)}. "
+                f"{tensor.path}: tensor '{tensor.name}' has type {tensor.dtype}; expected one of {', '.join(_FLOAT_TYPES)}. "
                 "Quantized folders cannot be trained or opened here."
             )
     for path in sorted({tensor.path for tensor in stored.values()}):
         with safe_open(path, framework="pt") as file:
             for name, tensor in stored.items():
                 if tensor.path == path:
-                    yield name, file.get_tensor(name)
+                    yield name, file.get_tensor(tensor.name)
 
 
 def write_tensors(tensors: dict[str, Tensor], folder: Path) -> None:
@@ -90,7 +92,8 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
             return {
-                name: StoredTensor(path, tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()
+                name: StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype())
+                for name, part in slices.items()
             }
     except (SafetensorError, OSError) as problem:
         raise CheckpointError(

@@ -1,0 +1,61 @@
+"""Shared embeddings are one tensor, and the generator's output follows them."""
+
+import pytest
+import torch
+from support.networks import ELECTRA, MODERNBERT, build, make_inputs, run
+
+from electrify.errors import ConfigError
+from electrify.models.build import generator_config
+from electrify.models.heads import build_discriminator, build_generator
+from electrify.objectives.sharing import share_embeddings
+
+
+def shared_names(kind: str, config: object) -> set[str]:
+    rtd = build(config, sharing=kind)
+    theirs = {id(parameter) for parameter in rtd.discriminator.parameters()}
+    return {name for name, parameter in rtd.generator.body.named_parameters() if id(parameter) in theirs}
+
+
+def test_electra_shares_what_is_asked() -> None:
+    assert shared_names("none", ELECTRA) == set()
+    assert shared_names("word", ELECTRA) == {"embeddings.word_embeddings.weight"}
+    assert shared_names("all", ELECTRA) == {
+        "embeddings.word_embeddings.weight",
+        "embeddings.position_embeddings.weight",
+        "embeddings.token_type_embeddings.weight",
+        "embeddings.LayerNorm.weight",
+        "embeddings.LayerNorm.bias",
+    }
+
+
+def test_modernbert_shares_what_is_asked() -> None:
+    assert shared_names("word", MODERNBERT) == {"embeddings.tok_embeddings.weight"}
+    assert shared_names("all", MODERNBERT) == {"embeddings.tok_embeddings.weight", "embeddings.norm.weight"}
+
+
+@pytest.mark.parametrize("config", [ELECTRA, MODERNBERT], ids=["electra", "modernbert"])
+@pytest.mark.parametrize("kind", ["none", "word", "all"])
+def test_the_output_matrix_is_the_word_table(kind: str, config: object) -> None:
+    rtd = build(config, sharing=kind)
+    before = run(rtd.eval(), make_inputs())[1].gen_logits
+    table = rtd.generator.body.word_embeddings.weight
+    hidden = torch.zeros(1, rtd.generator.config.hidden_size)
+    with torch.no_grad():
+        table[33] += 5.0
+    after = run(rtd, make_inputs())[1].gen_logits
+    assert not torch.equal(before[:, 33], after[:, 33])
+    assert rtd.generator.logits(hidden).shape == (1, 60)
+    assert (rtd.discriminator.body.word_embeddings.weight is table) == (kind != "none")
+
+
+def test_both_losses_train_a_shared_table() -> None:
+    for weights in ({"gen_weight": 0.0}, {"disc_weight": 0.0}):
+        rtd = build(sharing="word", **weights)
+        run(rtd, make_inputs())[1].loss.backward()
+        assert rtd.discriminator.body.word_embeddings.weight.grad.any()
+
+
+def test_tables_of_unlike_width_are_refused_by_name() -> None:
+    generator = build_generator(generator_config(MODERNBERT, hidden_ratio=0.5, layer_ratio=1.0))
+    with pytest.raises(ConfigError, match=r"the generator has 8 and the discriminator 16.*generator_hidden_ratio"):
+        share_embeddings(generator, build_discriminator(MODERNBERT), "word")
