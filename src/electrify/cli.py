@@ -60,8 +60,10 @@ def _show(result: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
     if as_json:
         from electrify.runs import finite_or_none
 
-        data = [asdict(one) if is_dataclass(one) else one for one in result] if isinstance(result, list) else asdict(result)
-        print(json.dumps(finite_or_none({"result": data})["result"], ensure_ascii=False, indent=2))
+        parts = result if isinstance(result, list) else [result]
+        data = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in parts]
+        plain = finite_or_none({"result": data if isinstance(result, list) else data[0]})["result"]
+        print(json.dumps(plain, ensure_ascii=False, indent=2, default=str))
         return
     for line in lines:
         print(line)
@@ -100,7 +102,7 @@ def tokenizer(
     """Make a WordPiece tokenizer from text, or take over a published one.
 
     Args:
-        corpus: Files, folders or globs: .txt, .jsonl, .csv, .tsv or .parquet, plain or as .gz, .zst or .bz2. None with --from.
+        corpus: Files, folders or globs: .txt, .jsonl, .csv, .tsv, .parquet, plain or .gz, .zst, .bz2. None with --from.
         output: Folder for tokenizer.json, tokenizer_config.json and vocab.txt.
         vocab_size: Number of tokens, special ones included.
         cased: Keep capital letters and accents.
@@ -114,7 +116,13 @@ def tokenizer(
 
     options = SourceOptions(text_field=text_field, txt_documents=txt_documents, max_bad_share=max_bad_share)
     report = build_tokenizer(
-        corpus, output=output, vocab_size=vocab_size, is_cased=cased, from_=from_, source_options=options, overwrite=overwrite
+        corpus,
+        output=output,
+        vocab_size=vocab_size,
+        is_cased=cased,
+        from_=from_,
+        source_options=options,
+        overwrite=overwrite,
     )
     _show(report, as_json=json, lines=_table(f"Tokenizer in {output}", asdict(report)))
 
@@ -144,7 +152,7 @@ def prepare(
         tokenizer: Folder of the tokenizer.
         output: Folder for the shards.
         max_length: Longest row in tokens, special ones included.
-        pack: "dense" fills rows over document borders, "pieces" keeps a row within a document, "segments" makes A/B pairs as the original.
+        pack: "dense" fills rows over document borders, "pieces" keeps a row within one, "segments" makes A/B pairs.
         validation_share: Share of documents held out, chosen by a hash of their text.
         validation: Files that are held out instead.
         processes: Processes that tokenise; one for each processor by default. The output does not depend on it.
@@ -200,7 +208,7 @@ def pretrain(
         "tokens/s": report.tokens_per_s,
         **{f"held-out {key}": value for key, value in report.validation.items()},
     }
-    _show(report, as_json=json, lines=_table(f"Trained networks in {output}/discriminator and {output}/generator", rows))
+    _show(report, as_json=json, lines=_table(f"Networks in {output}/discriminator and {output}/generator", rows))
 
 
 @app.command

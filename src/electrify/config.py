@@ -35,7 +35,7 @@ class ModelConfig(Section):
     """The two networks."""
 
     body: Literal["electra", "modernbert"] = "modernbert"
-    """Kind of network: "electra" as published (post-norm, learned positions) or "modernbert" (pre-norm, rotary, GeGLU)."""
+    """Kind of network: "electra", as published, or "modernbert" (pre-norm, rotary positions, GeGLU)."""
     hidden_size: Positive = 128
     """Width of the discriminator."""
     num_layers: Positive = 4
@@ -115,7 +115,7 @@ class ScheduleConfig(Section):
     """How long, and the learning rate on the way."""
 
     kind: Literal["linear", "linear_times_warmup", "cosine", "warmup_stable_decay"] = "linear"
-    """Shape after the warm-up; in "linear_times_warmup" the warm-up multiplies a line that falls from the first step."""
+    """Shape after the warm-up; "linear_times_warmup" falls from the first step and multiplies the warm-up."""
     num_steps: Positive = 10_000
     """Length of the run in optimizer steps."""
     budget_minutes: Rate | None = None

@@ -1,8 +1,8 @@
 """Random numbers as pure functions of what they are for.
 
-Which positions are masked, what the generator draws and what dropout drops are hashes of (seed, step, row, position). No
-generator's state exists that could be lost on a restart, and a row gets the same numbers whichever process, device or
-micro-batch works on it.
+Which positions are masked, what the generator draws and what dropout drops are hashes of (seed, step, row, position).
+No generator's state exists that could be lost on a restart, and a row gets the same numbers whichever process, device
+or micro-batch works on it.
 
 The 64-bit mixer is SplitMix64 (Steele, Lea, Flood 2014); the 32-bit one, for dropout, is the finalizer of MurmurHash3
 (Appleby 2011) with the key put in twice, so that two keys never give shifted copies of one sequence.
@@ -67,8 +67,8 @@ def row_keys(seed: int, step: int, rows: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor) -> Tensor:
-    """Return numbers in (0, 1) with 53 random bits, (…) float64."""
-    return (_shift(keys, 11).double() + 0.5) * 2.0**-53
+    """Return numbers in (0, 1) with 52 random bits, (…) float64; with 53 the highest would be rounded to 1."""
+    return (_shift(keys, 12).double() + 0.5) * 2.0**-52
 
 
 def keep_mask(keys: Tensor, shape: torch.Size, *, drop_prob: float, site: int) -> Tensor:

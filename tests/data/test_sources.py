@@ -138,8 +138,8 @@ def test_file_cut_short_keeps_what_came_before_the_cut(tmp_path: Path, compressi
     whole.write_bytes(whole.read_bytes()[:-2])
     documents, rejects = read(whole)
     assert documents == texts[: len(documents)]
-    # bzip2 unpacks in blocks of up to 900 kB; the others lose no more than the last buffer.
-    assert len(documents) > (0 if compression == ".bz2" else 4_800) or compression == ".bz2"
+    # What is lost is the last block: 900 kB of text in bzip2, 128 kB in zstd, next to nothing in gzip.
+    assert len(documents) >= {".gz": 4_800, ".zst": 3_000, ".bz2": 0}[compression]
     assert rejects.counts["damaged file"] == 1
 
 
@@ -171,12 +171,12 @@ def test_endless_line_in_a_small_file_is_never_held(tmp_path: Path) -> None:
 
 def test_reading_takes_no_more_memory_for_a_longer_corpus(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(b"some words of a document\n\n" * 400_000)  # 10 MB
+    path.write_bytes((b"some words of a document " * 40 + b"\n\n") * 10_000)  # 10 MB
     tracemalloc.start()
     count = sum(1 for _ in read_documents([path], SourceOptions(), Rejects()))
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert count == 400_000
+    assert count == 10_000
     assert peak_bytes < 1_000_000
 
 
@@ -192,7 +192,7 @@ def test_too_large_a_share_of_bad_records_fails_and_says_what_to_do(tmp_path: Pa
 
 def test_hopeless_corpus_fails_before_it_is_read_to_the_end(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", b'{"body": "x"}\n' * 3_000)
-    with pytest.raises(DataError, match="1,001 of 1,001 records.*no 'text', fields are body; set --text-field"):
+    with pytest.raises(DataError, match=r"1,001 of 1,001 records.*no 'text', fields are body; set --text-field"):
         read(path, max_bad_share=0.01)
 
 

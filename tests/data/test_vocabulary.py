@@ -84,7 +84,7 @@ def test_vocabulary_too_small_for_the_letters_is_an_error_with_the_number_needed
 
 
 def test_coverage_out_of_range_names_the_value() -> None:
-    with pytest.raises(ConfigError, match="1.5"):
+    with pytest.raises(ConfigError, match=r"1\.5"):
         train_tokenizer(["a"], vocab_size=10, is_cased=False, letter_coverage=1.5)
 
 

@@ -199,6 +199,15 @@ def test_bfloat16_autocast_stays_near_float32(name, tmp_path):
     assert error < 0.02  # bfloat16 has 8 bits: 0.004 a step
 
 
+def test_their_sharded_folder_opens(tmp_path):
+    theirs = reference("ElectraForPreTraining")
+    theirs.save_pretrained(tmp_path, max_shard_size="4KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    ours = load_model(tmp_path, "ElectraForPreTraining")
+    inputs, their_inputs = padded_inputs("ElectraForPreTraining")
+    torch.testing.assert_close(ours(inputs), theirs(**their_inputs).logits, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["ElectraForSequenceClassification", "ModernBertForSequenceClassification"])
 def test_labels_are_theirs_in_both_directions(name, tmp_path):
     theirs = reference(name, id2label={0: "no", 1: "maybe", 2: "yes"})

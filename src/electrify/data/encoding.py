@@ -7,12 +7,13 @@ depends on its text alone, so the result is the same for any number of processes
 import os
 import re
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Literal
 
 import numpy as np
@@ -163,7 +164,8 @@ def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, proc
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise DataError(
-            "A worker process ended unexpectedly, most likely for want of memory. Use fewer --processes."
+            "A worker process ended unexpectedly, most likely for want of memory: use fewer --processes. In a script of "
+            "your own, put the call below `if __name__ == '__main__':`."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -176,9 +178,18 @@ def _start_worker(tokenizer_json: str, pack: Pack, max_length: int, validation_s
     global _worker_encoder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one worker, one core
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker_encoder = DocumentEncoder(Tokenizer.from_json(tokenizer_json), pack, max_length, validation_share)
 
 
+def _end_with_parent() -> None:
+    """End this worker when the parent is killed; the pool's workers would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _encode_in_worker(documents: list[str]) -> EncodedBatch:
-    assert _worker_encoder is not None  # noqa: S101  (the pool runs the initializer first)
+    assert _worker_encoder is not None  # the pool runs the initializer first
     return _worker_encoder(documents)

@@ -50,7 +50,7 @@ def piece_rows(document_ends: NDArray[np.integer], max_length: int) -> NDArray[n
     """
     window = max_length - 2
     ends = document_ends.astype(np.int64)
-    begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+    begins = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
     counts = -((begins - ends) // window)  # rounded up
     first_row = np.cumsum(counts) - counts
     nth = np.arange(counts.sum()) - np.repeat(first_row, counts)

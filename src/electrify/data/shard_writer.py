@@ -93,7 +93,7 @@ class ShardWriter:
 
     def _close(self) -> None:
         shard = self._shard
-        assert shard is not None  # noqa: S101
+        assert shard is not None
         shard.file.close()
         ends = np.concatenate(shard.ends)
         rows = self._cut_rows(shard, ends)

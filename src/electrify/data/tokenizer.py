@@ -209,13 +209,6 @@ def from_vocabulary(
         DataError: If a special token is missing.
     """
     _require_special(set(vocabulary), name)
-    return Tokenizer(bert_backend(vocabulary, is_cased=is_cased, strip_accents=strip_accents), name=name)
-
-
-def bert_backend(
-    vocabulary: Sequence[str], *, is_cased: bool, strip_accents: bool | None = None
-) -> tokenizers.Tokenizer:
-    """Build what `from_vocabulary` wraps; the special tokens must be there."""
     ids = {token: number for number, token in enumerate(vocabulary)}
     backend = tokenizers.Tokenizer(
         models.WordPiece(
@@ -225,18 +218,23 @@ def bert_backend(
             max_input_chars_per_word=_MAX_WORD_LETTERS,
         )
     )
+    split_words(backend, is_cased=is_cased, strip_accents=strip_accents)
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=not is_cased
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
     backend.decoder = decoders.WordPiece(prefix=_PREFIX)
-    return backend
+    return Tokenizer(backend, name=name)
+
+
+def split_words(backend: tokenizers.Tokenizer, *, is_cased: bool, strip_accents: bool | None = None) -> None:
+    """Make a tokenizer clean text and split it into words as BERT does; see `from_vocabulary`."""
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=not is_cased
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
 
 def _require_special(vocabulary: Collection[str], name: str) -> None:

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 import tokenizers
-from tokenizers import trainers
+from tokenizers import models, trainers
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, bert_backend, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary, split_words
 from electrify.errors import ConfigError, DataError
 
 _MIN_PAIR_COUNT = 2
@@ -40,7 +40,9 @@ def train_tokenizer(
         raise ConfigError(f"letter_coverage must be in (0, 1], got {letter_coverage}.")
     if iter(documents) is documents:
         raise TypeError("documents must be iterable twice; a generator is not")
-    blank = bert_backend(SPECIAL_TOKENS, is_cased=is_cased)
+    # Without special tokens of its own, so that a [MASK] written in the corpus is text.
+    blank = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106  (a token of text)
+    split_words(blank, is_cased=is_cased)
     alphabet = _choose_alphabet(_count_letters(documents, blank), letter_coverage)
     inner = [f"##{letter}" for letter in alphabet if _joins(blank, letter)]
     fixed = [*SPECIAL_TOKENS, *inner]

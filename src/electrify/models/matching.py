@@ -56,9 +56,10 @@ def match_tensors(
             "Open it as the network that config.json names, or ask for a new head."
         )
     for name, shape in wanted.items():
-        if found[name].shape != shape:
+        tensor = found[name]
+        if tensor.shape != shape:
             raise CheckpointError(
-                f"{found[name].path}: tensor '{found[name].name}' is {list(found[name].shape)}, but config.json asks for "
+                f"{tensor.path}: tensor '{tensor.name}' is {list(tensor.shape)}, but config.json asks for "
                 f"{list(shape)}. The two do not belong together, or the head has other labels."
             )
     return found

@@ -69,8 +69,8 @@ def read_tensors(stored: dict[str, StoredTensor]) -> Iterator[tuple[str, Tensor]
     for tensor in stored.values():
         if tensor.dtype not in _FLOAT_TYPES:
             raise CheckpointError(
-                f"{tensor.path}: tensor '{tensor.name}' has type {tensor.dtype}; expected one of {', '.join(_FLOAT_TYPES)}. "
-                "Quantized folders cannot be trained or opened here."
+                f"{tensor.path}: tensor '{tensor.name}' has type {tensor.dtype}; expected one of "
+                f"{', '.join(_FLOAT_TYPES)}. Quantized folders cannot be opened here."
             )
     for path in sorted({tensor.path for tensor in stored.values()}):
         with safe_open(path, framework="pt") as file:

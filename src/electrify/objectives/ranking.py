@@ -32,7 +32,7 @@ def auc(scores: Tensor, labels: Tensor) -> float:
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> float:
-    """Return the mean precision over the recalls, in [0, 1]; NaN if nothing is positive. See `auc` for the arguments."""
+    """Return the mean precision over the recalls, in [0, 1]; NaN if nothing is positive. See `auc`."""
     hits, alarms = _curve(scores, labels)
     if not len(hits) or hits[-1] == 0:
         return float("nan")

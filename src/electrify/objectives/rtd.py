@@ -105,9 +105,7 @@ class ReplacedTokenDetection(nn.Module):
         ids = inputs.input_ids
         full = torch.full((ids.shape[0],), ids.shape[1], device=ids.device)
         lengths = full if inputs.attention_mask is None else inputs.attention_mask.sum(1)
-        masking = mask(
-            ids, lengths, keys, special_ids=self.special_ids, mask_id=self.mask_id, config=self.masking
-        )
+        masking = mask(ids, lengths, keys, special_ids=self.special_ids, mask_id=self.mask_id, config=self.masking)
         return MaskedRows(inputs, keys, masking, int(lengths.sum()))
 
     def forward(self, rows: MaskedRows, *, total_masked: int, total_tokens: int) -> RTDOutput:
@@ -142,10 +140,9 @@ class ReplacedTokenDetection(nn.Module):
             disc_logits, is_replaced = disc_logits.flatten(), is_replaced.flatten()
         disc_loss = F.binary_cross_entropy_with_logits(disc_logits, is_replaced.float(), reduction="sum")
 
-        loss = (
-            self.objective.gen_weight * gen_loss / max(total_masked, 1)
-            + self.objective.disc_weight * disc_loss / max(total_tokens, 1)
-        )
+        loss = self.objective.gen_weight * gen_loss / max(
+            total_masked, 1
+        ) + self.objective.disc_weight * disc_loss / max(total_tokens, 1)
         return RTDOutput(
             loss=loss,
             gen_loss=gen_loss.detach(),

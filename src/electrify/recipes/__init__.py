@@ -87,7 +87,8 @@ def _find(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
-    raise ConfigError(f"no recipe '{recipe}', neither a shipped one nor a file.{did_you_mean(str(recipe), recipe_names())}")
+    known = did_you_mean(str(recipe), recipe_names())
+    raise ConfigError(f"no recipe '{recipe}', neither a shipped one nor a file.{known}")
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,9 +64,8 @@ def loss(logits: Tensor, targets: Tensor) -> Tensor:
 def decode(logits: Tensor, labels: Sequence[str]) -> list[Prediction]:
     """Return the most likely label of each row of logits, (N, C)."""
     rows = logits.float().softmax(-1).tolist()
-    return [
-        Prediction(labels[max(range(len(row)), key=row.__getitem__)], dict(zip(labels, row, strict=True))) for row in rows
-    ]
+    best = logits.argmax(-1).tolist()
+    return [Prediction(labels[k], dict(zip(labels, row, strict=True))) for k, row in zip(best, rows, strict=True)]
 
 
 def measure(targets: Sequence[int], predicted: Sequence[int]) -> dict[str, float]:

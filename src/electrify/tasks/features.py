@@ -48,7 +48,12 @@ def encode_examples(examples: Sequence[Example], tokenizer: Tokenizer, *, max_le
 
 
 def batch_inputs(
-    features: Features, indices: np.ndarray, *, pad_id: int, device: torch.device, dropout_keys: torch.Tensor | None = None
+    features: Features,
+    indices: np.ndarray,
+    *,
+    pad_id: int,
+    device: torch.device,
+    dropout_keys: torch.Tensor | None = None,
 ) -> Inputs:
     """Return some examples as a network's inputs, padded to the longest of them.
 

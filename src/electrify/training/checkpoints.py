@@ -21,7 +21,8 @@ from electrify.errors import CheckpointError
 from electrify.files import digest_file, new_folder, read_json, write_json
 
 _LOG = logging.getLogger(__name__)
-_NETWORKS, _OPTIMIZER, _COUNTERS, _MANIFEST = "networks.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+_NETWORKS, _OPTIMIZER = "networks.safetensors", "optimizer.safetensors"
+_COUNTERS, _MANIFEST = "state.json", "manifest.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 

@@ -24,7 +24,9 @@ class ParameterGroup:
     has_weight_decay: bool = True
 
 
-def split_by_decay(named: Iterable[tuple[str, nn.Parameter]], *, learning_rate_scale: float = 1.0) -> list[ParameterGroup]:
+def split_by_decay(
+    named: Iterable[tuple[str, nn.Parameter]], *, learning_rate_scale: float = 1.0
+) -> list[ParameterGroup]:
     """Split parameters into those with weight decay (matrices) and those without (norms and biases: one dimension)."""
     parameters = dict(named)
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim > 1}

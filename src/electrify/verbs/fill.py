@@ -39,7 +39,9 @@ def fill(folder: str | Path, text: str, *, top: int = 5) -> list[list[Candidate]
     encoded = tokenizer.encode([text], max_length=network.config.max_position_embeddings)[0]
     positions = [index for index, token_id in enumerate(encoded.input_ids) if token_id == tokenizer.mask_id]
     if not positions:
-        raise DataError(f"no [MASK] in the first {len(encoded.input_ids)} tokens of the text. Write [MASK] where a word is missing.")
+        raise DataError(
+            f"no [MASK] in the first {len(encoded.input_ids)} tokens of the text. Write [MASK] where a word is missing."
+        )
     hidden = network.hidden_states(Inputs(torch.tensor([encoded.input_ids])))[0, positions]
     best = network.logits(hidden).float().softmax(-1).topk(min(top, tokenizer.vocab_size))
     return [

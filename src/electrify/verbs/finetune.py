@@ -329,8 +329,8 @@ tags: [electrify, text-classification]
 
 # Text classifier
 
-`{network}` with the labels {", ".join(f"`{label}`" for label in report.labels)}, fine-tuned with electrify {__version__} from
-{"random weights" if report.init == "random" else "a pre-trained encoder"}.
+`{network}` with the labels {", ".join(f"`{label}`" for label in report.labels)}, fine-tuned with
+electrify {__version__} from {"random weights" if report.init == "random" else "a pre-trained encoder"}.
 
 ```python
 from transformers import pipeline
@@ -338,8 +338,8 @@ from transformers import pipeline
 classify = pipeline("text-classification", model="PATH")
 ```
 
-Validation {report.metric}: {report.validation["mean"]:.4f}{spread}; the network here is that of seed {report.published_seed}.
-Trained on {report.num_train:,} examples, chosen by {report.num_validation:,}.
+Validation {report.metric}: {report.validation["mean"]:.4f}{spread}; the network here is that of seed
+{report.published_seed}. Trained on {report.num_train:,} examples, chosen by {report.num_validation:,}.
 
 | | |
 |---|---|

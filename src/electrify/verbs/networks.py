@@ -23,7 +23,9 @@ def discriminator_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig
         ConfigError: If sizes do not fit each other.
     """
     if model.hidden_size % model.num_heads:
-        raise ConfigError(f"model.num_heads = {model.num_heads} does not divide model.hidden_size = {model.hidden_size}.")
+        raise ConfigError(
+            f"model.num_heads = {model.num_heads} does not divide model.hidden_size = {model.hidden_size}."
+        )
     if model.body == "electra":
         return ElectraConfig(
             vocab_size=tokenizer.vocab_size,

@@ -47,7 +47,8 @@ def predict(folder: str | Path, examples: Sequence[Example], *, precision: str =
     path = resolve_folder(folder)
     tokenizer, network = load_tokenizer(path), load_classifier(path)
     device = choose_device()
-    features = encode_examples(examples, tokenizer, max_length=_max_length(path, network.config.max_position_embeddings))
+    limit = _max_length(path, network.config.max_position_embeddings)
+    features = encode_examples(examples, tokenizer, max_length=limit)
     if not examples:
         return Predictions([], 0)
     logits = predict_logits(

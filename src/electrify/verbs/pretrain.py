@@ -97,7 +97,11 @@ class _Window:
 
     def add(self, output: RTDOutput, rows: MaskedRows) -> None:
         self.sums += torch.stack(
-            [output.gen_loss.double(), output.disc_loss.double(), *self.sums.new_tensor([rows.num_masked, rows.num_tokens])]
+            [
+                output.gen_loss.double(),
+                output.disc_loss.double(),
+                *self.sums.new_tensor([rows.num_masked, rows.num_tokens]),
+            ]
         )
         self.tokens_seen += rows.num_tokens
 
@@ -260,7 +264,7 @@ class Pretraining:
         if not np.isfinite(losses["gen_loss"] + losses["disc_loss"]):
             raise TrainingError(
                 f"step {self.clock.step}: the loss is not a number (generator {losses['gen_loss']}, discriminator "
-                f"{losses['disc_loss']}). Lower optimizer.learning_rate or set training.precision = \"fp32\", then "
+                f'{losses["disc_loss"]}). Lower optimizer.learning_rate or set training.precision = "fp32", then '
                 "continue with --resume from the last saved state."
             )
         record["timing"] = {

@@ -41,7 +41,13 @@ def publish_networks(
         folder: The run's folder.
     """
     for role, network in (("discriminator", rtd.discriminator), ("generator", rtd.generator)):
-        ours = {"version": __version__, "role": role, "steps": report.steps, "tokens": report.tokens, "seed": config.seed}
+        ours = {
+            "version": __version__,
+            "role": role,
+            "steps": report.steps,
+            "tokens": report.tokens,
+            "seed": config.seed,
+        }
         with new_folder(folder / role) as temporary:
             save_model(network, temporary, electrify=ours)
             tokenizer.save(temporary, max_length=config.model.max_positions)
@@ -51,6 +57,21 @@ def publish_networks(
 def _model_card(role: str, network: str, config: PretrainConfig, report: "PretrainReport", shards: ShardFolder) -> str:
     auto_class, what_it_does = _USES[network]
     counts = shards.manifest["train"]
+    data = {
+        "documents": f"{counts['num_documents']:,}",
+        "tokens": f"{counts['num_tokens']:,}",
+        "rows": f"{counts['num_rows']:,}",
+        "longest row": shards.max_length,
+        "vocabulary": f"{shards.tokenizer().vocab_size:,}",
+        "digest": shards.digest,
+    }
+    ran = {
+        "steps": f"{report.steps:,}",
+        "tokens seen": f"{report.tokens:,}",
+        "minutes": f"{report.seconds / 60:.1f}",
+        "tokens a second": f"{report.tokens_per_s:,.0f}",
+    }
+    results = {key: f"{value:.4f}" for key, value in report.validation.items()}
     return f"""---
 library_name: transformers
 tags: [electrify, replaced-token-detection, {config.model.body}]
@@ -71,17 +92,15 @@ tokenizer = AutoTokenizer.from_pretrained("PATH")
 
 ## Data
 
-{_table({"documents": f"{counts['num_documents']:,}", "tokens": f"{counts['num_tokens']:,}", "rows": f"{counts['num_rows']:,}",
-         "longest row": shards.max_length, "vocabulary": f"{shards.tokenizer().vocab_size:,}", "digest": shards.digest})}
+{_table(data)}
 
 ## Run
 
-{_table({"steps": f"{report.steps:,}", "tokens seen": f"{report.tokens:,}", "minutes": f"{report.seconds / 60:.1f}",
-         "tokens a second": f"{report.tokens_per_s:,.0f}"})}
+{_table(ran)}
 
 ## Held-out results
 
-{_table({key: f"{value:.4f}" for key, value in report.validation.items()}) if report.validation else "No validation part."}
+{_table(results) if results else "No validation part."}
 {f"{chr(10)}**Warning.** At the end {report.warning}" if report.warning else ""}
 
 ## Settings
@@ -99,5 +118,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
