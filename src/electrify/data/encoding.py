@@ -164,8 +164,8 @@ def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, proc
             yield waiting.popleft().result()
     except BrokenProcessPool:
         raise DataError(
-            "A worker process ended unexpectedly, most likely for want of memory: use fewer --processes. In a script of "
-            "your own, put the call below `if __name__ == '__main__':`."
+            "A worker process ended unexpectedly, most likely for want of memory: use fewer --processes. In a script "
+            "of your own, put the call below `if __name__ == '__main__':`."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -117,4 +117,4 @@ def _render_fields(section: BaseModel) -> list[str]:
 
 
 def _toml_value(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON allows and TOML does not

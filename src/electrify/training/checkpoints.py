@@ -40,7 +40,7 @@ class State:
 
 
 def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
-    """Write a state, then remove older ones.
+    """Write a state, then remove older ones, and damaged later ones that the run fell back from.
 
     Args:
         folder: The run's `state` folder.
@@ -56,8 +56,10 @@ def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
         save_file(_plain(state.optimizer), temporary / _OPTIMIZER)
         write_json(temporary / _COUNTERS, {"step": state.step, **state.counters})
         write_json(temporary / _MANIFEST, {"files": _describe(temporary)})
-    for old in list_states(folder)[:-keep_last]:
-        shutil.rmtree(old)
+    states = list_states(folder)
+    last = states.index(target) + 1
+    for other in states[: max(0, last - keep_last)] + states[last:]:  # later ones are damaged: the run fell back
+        shutil.rmtree(other)
     return target
 
 

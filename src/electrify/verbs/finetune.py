@@ -25,6 +25,7 @@ from electrify.errors import ConfigError, TrainingError, did_you_mean
 from electrify.files import new_folder, refuse_existing, write_json, write_text
 from electrify.models.checkpoint import read_config, resolve_folder, save_model
 from electrify.models.dropout import Dropout
+from electrify.models.electra import ElectraConfig
 from electrify.models.heads import SequenceClassifier
 from electrify.noise import row_keys
 from electrify.progress import Bar, bar
@@ -313,7 +314,11 @@ def _publish(network: SequenceClassifier, tokenizer: Tokenizer, report: Finetune
     ours = {"version": __version__, "task": report.task, "max_length": report.settings["max_length"]}
     with new_folder(target) as temporary:
         save_model(network.cpu(), temporary, electrify=ours)
-        tokenizer.save(temporary, max_length=network.config.max_position_embeddings)
+        tokenizer.save(
+            temporary,
+            max_length=network.config.max_position_embeddings,
+            has_token_types=isinstance(network.config, ElectraConfig),
+        )
         write_json(temporary / "results.json", {**asdict(report), "environment": describe_environment()})
         write_text(temporary / "README.md", _model_card(type(network).__name__, report))
 

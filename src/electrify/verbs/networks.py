@@ -55,6 +55,7 @@ def discriminator_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig
         attention_dropout=model.attention_dropout,
         max_position_embeddings=model.max_positions,
         local_attention=model.local_attention,
+        classifier_pooling="mean",  # nothing in this objective makes [CLS] a summary of its row
         global_attn_every_n_layers=model.global_attention_every,
         pad_token_id=tokenizer.pad_id,
         cls_token_id=tokenizer.cls_id,

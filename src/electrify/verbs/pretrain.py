@@ -24,7 +24,7 @@ from electrify.noise import row_keys
 from electrify.objectives.diagnostics import Summary, diagnose, find_trouble, summarise, unigram_entropy
 from electrify.objectives.rtd import MaskedRows, RTDOutput
 from electrify.progress import bar, format_seconds
-from electrify.runs import MetricsLog, describe_environment
+from electrify.runs import MetricsLog, describe_environment, finite_or_none
 from electrify.training.checkpoints import State, load_newest_state, save_state
 from electrify.training.loop import Clock, Every, run
 from electrify.training.optimizers import Adam, split_by_decay
@@ -83,9 +83,10 @@ def pretrain(
     folder = Path(output)
     if not resume:
         refuse_existing(folder, overwrite=overwrite)
-        if folder.exists():
-            shutil.rmtree(folder)
-    return Pretraining(config, open_shards(config.data.path), folder).run()
+    training = Pretraining(config, open_shards(config.data.path), folder)
+    if not resume and folder.exists():  # only now, when nothing is wrong with what replaces it
+        shutil.rmtree(folder)
+    return training.run()
 
 
 class _Window:
@@ -165,7 +166,7 @@ class Pretraining:
             )
         report = self._report()
         publish_networks(self.rtd, self.tokenizer, self.config, report, self.shards, self.folder)
-        write_json(self.folder / "results.json", asdict(report))
+        write_json(self.folder / "results.json", finite_or_none(asdict(report)))
         return report
 
     def _open_folder(self) -> None:
@@ -215,7 +216,8 @@ class Pretraining:
         self.window.sums = torch.tensor(counters["window"], dtype=torch.float64, device=self.device)
         self.window.tokens_seen = counters["tokens_seen"]
         self.tokens_before = counters["tokens_seen"]
-        self.validation = counters["validation"]
+        self.validation = {key: np.nan if value is None else value for key, value in counters["validation"].items()}
+        self.warning = counters.get("warning")
         _LOG.info("Continuing from step %d.", state.step)
 
     def _rows(self, part: Part, indices: np.ndarray, keys: Tensor) -> MaskedRows:
@@ -321,7 +323,8 @@ class Pretraining:
             "seconds": self.clock.seconds,
             "tokens_seen": self.window.tokens_seen,
             "window": self.window.sums.tolist(),
-            "validation": self.validation,
+            "validation": finite_or_none(self.validation),
+            "warning": self.warning,
             "data_digest": self.shards.digest,
         }
         state = State(self.clock.step, dict(self.rtd.named_parameters()), self.optimizer.tensors(), counters)

@@ -50,7 +50,11 @@ def publish_networks(
         }
         with new_folder(folder / role) as temporary:
             save_model(network, temporary, electrify=ours)
-            tokenizer.save(temporary, max_length=config.model.max_positions)
+            tokenizer.save(
+                temporary,
+                max_length=config.model.max_positions,
+                has_token_types=config.model.body == "electra",
+            )
             write_text(temporary / "README.md", _model_card(role, type(network).__name__, config, report, shards))
 
 

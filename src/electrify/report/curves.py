@@ -1,0 +1,62 @@
+"""Curves over the steps of a run, as SVG."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from electrify.errors import ElectrifyError
+
+_COLOURS = {"train": "#9fb6e8", "validation": "#2456c7"}
+_NAMES = {"train": "training", "validation": "held out"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing and what it shows."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+def draw_curves(
+    records: Sequence[dict[str, Any]], keys: Sequence[str], *, title: str, label: str, caption: str
+) -> Picture:
+    """Draw figures of training and held-out records over the steps.
+
+    Args:
+        records: Lines of metrics.jsonl.
+        keys: Which figures; records without one are passed over.
+        title: Above the picture.
+        label: At the vertical axis.
+        caption: Below the picture.
+
+    Raises:
+        ElectrifyError: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for kind in ("train", "validation"):
+            for key in keys:
+                points = [(one["step"], one[key]) for one in records if one["kind"] == kind and one.get(key) is not None]
+                if points:
+                    name = _NAMES[kind] if len(keys) == 1 else f"{key}, {_NAMES[kind]}"
+                    marker = "o" if kind == "validation" else None
+                    axes.plot(*zip(*points, strict=True), color=_COLOURS[kind], label=name, marker=marker, markersize=4)
+        axes.set_xlabel("optimizer steps")
+        axes.set_ylabel(label)
+        axes.grid(visible=True, color="#e8ebf1")
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.lines:
+            axes.legend(frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return Picture(title, caption, svg[svg.index("<svg") :])

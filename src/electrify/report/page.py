@@ -1,0 +1,102 @@
+"""A run as one HTML file: tables, curves as pictures, sentences with replaced tokens. It needs no network.
+
+Everything that comes from data or models is escaped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from electrify.errors import ElectrifyError
+from electrify.files import write_text
+from electrify.report.curves import Picture, draw_curves
+from electrify.runs import read_metrics
+from electrify.verbs.corrupt import CorruptedToken
+
+_CONTINUATION = "##"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a header."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows, from top to bottom."""
+
+    title: str
+    subtitle: str
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    texts: Sequence[Sequence[CorruptedToken]] = field(default=())
+
+
+def pretraining_pictures(run: Path) -> list[Picture]:
+    """Return the curves of a run's losses and of its discriminator's AUC."""
+    records = read_metrics(run)
+    return [
+        draw_curves(
+            records,
+            ["gen_loss"],
+            title="Generator's loss",
+            label="nats",
+            caption="Cross-entropy at the masked positions. Guessing by frequency alone costs about 6 nats.",
+        ),
+        draw_curves(
+            records,
+            ["disc_loss"],
+            title="Discriminator's loss",
+            label="nats",
+            caption="Binary cross-entropy over all tokens.",
+        ),
+        draw_curves(
+            records,
+            ["disc_auc"],
+            title="Discriminator's AUC",
+            label="AUC",
+            caption="How well it ranks replaced above original tokens: 0.5 is chance, 1 is perfect.",
+        ),
+    ]
+
+
+def write_page(page: Page, path: Path) -> None:
+    """Write a page as one HTML file.
+
+    Raises:
+        ElectrifyError: If jinja2 or matplotlib is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
+    except ImportError:
+        raise ElectrifyError("jinja2 is not installed: pip install 'electrify[report]'.") from None
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        files("electrify.report").joinpath("page.html").read_text(encoding="utf-8")
+    )
+    pictures = [
+        {"title": picture.title, "caption": picture.caption, "svg": Markup(picture.svg)}  # noqa: S704 - our own drawing
+        for picture in page.pictures
+    ]
+    texts = [[_shown(token) for token in tokens] for tokens in page.texts]
+    write_text(
+        path,
+        template.render(title=page.title, subtitle=page.subtitle, tables=page.tables, pictures=pictures, texts=texts),
+    )
+
+
+def _shown(token: CorruptedToken) -> dict[str, Any]:
+    return {
+        "text": token.shown.removeprefix(_CONTINUATION),
+        "is_continuation": token.shown.startswith(_CONTINUATION),
+        "original": token.original.removeprefix(_CONTINUATION),
+        "is_replaced": token.is_replaced,
+        "probability": token.probability,
+    }
