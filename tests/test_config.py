@@ -47,9 +47,7 @@ def test_settings_do_not_change_once_made() -> None:
         (PretrainConfig, "seed", [0, 2**63 - 1], [-1, 2**63]),
     ],
 )
-def test_ranges_end_where_they_say(
-    section: type[BaseModel], name: str, good: list[object], bad: list[object]
-) -> None:
+def test_ranges_end_where_they_say(section: type[BaseModel], name: str, good: list[object], bad: list[object]) -> None:
     for value in good:
         assert getattr(section.model_validate({name: value}), name) == value
     for value in bad:

@@ -39,9 +39,13 @@ def test_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_error_inside_leaves_the_old_folder_and_nothing_else(old: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), new_folder(old) as temporary:
-        (temporary / "half.txt").write_text("half")
-        raise error
+    def work() -> None:
+        with new_folder(old) as temporary:
+            (temporary / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        work()
     assert names(old.parent) == ["result"]
     assert (old / "old.txt").read_text() == "old"
 

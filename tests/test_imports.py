@@ -87,7 +87,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["pretrain", "--help"], ["config", "tiny"]])
 def test_help_and_configs_load_nothing_heavy(arguments: list[str]) -> None:
-    code = f"from electrify.cli import main\ntry:\n    main({arguments})\nexcept SystemExit as end:\n    assert not end.code"
+    code = f"""
+from electrify.cli import main
+try:
+    main({arguments})
+except SystemExit as end:
+    assert not end.code
+"""
     assert not modules_after(code) & HEAVY
 
 

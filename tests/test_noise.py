@@ -113,3 +113,11 @@ def test_dropout_of_a_row_does_not_depend_on_its_batch() -> None:
     keys = row_keys(0, 0, torch.arange(6))
     whole = keep_mask(keys, torch.Size([6, 5, 3]), drop_prob=0.3, site=4)
     assert torch.equal(keep_mask(keys[[4, 1]], torch.Size([2, 5, 3]), drop_prob=0.3, site=4), whole[[4, 1]])
+
+
+@pytest.mark.parametrize(("short", "long"), [([4, 6], [9, 6]), ([2, 4, 4], [2, 9, 9])])  # (T, H) and (A, T, T)
+def test_dropout_of_a_token_does_not_depend_on_the_padding(short: list[int], long: list[int]) -> None:
+    keys = row_keys(0, 0, torch.arange(3))
+    padded = keep_mask(keys, torch.Size([3, *long]), drop_prob=0.5, site=1)
+    alone = keep_mask(keys, torch.Size([3, *short]), drop_prob=0.5, site=1)
+    assert torch.equal(alone, padded[(slice(None), *(slice(size) for size in short))])

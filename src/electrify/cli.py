@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from electrify import __version__, progress
 from electrify.config import FinetuneConfig, PretrainConfig
 from electrify.errors import ElectrifyError
+from electrify.recipes import explain
 
 app = App(
     name="electrify",
     version=__version__,
     help="Train text encoders by replaced token detection: from raw text to a published, fine-tuned model.",
+    suppress_keyboard_interrupt=False,  # `main` says what happened
 )
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON, and nothing else.")]
@@ -45,10 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ElectrifyError as error:
         _fail(str(error))
     except CycloptsError as error:
-        _fail(" ".join(str(error).split()))
+        _fail(_explain(error))
     except KeyboardInterrupt:
         print("electrify: interrupted.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
+
+
+def _explain(error: CycloptsError) -> str:
+    problem = error.__cause__
+    if isinstance(problem, ValidationError):  # a value that the configs refuse
+        return f"--{explain(problem, PretrainConfig)}"
+    return " ".join(str(error).split())
 
 
 def _fail(message: str) -> None:

@@ -62,6 +62,8 @@ class ModelConfig(Section):
     """Layers of the generator, relative to the discriminator."""
     embedding_sharing: Literal["none", "word", "all"] = "word"
     """Embeddings that both networks share: none, the word table, or the whole block (positions, types, norm) too."""
+    share_layers: bool = False
+    """Whether the generator's layers are the discriminator's lowest ones; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"
     """electra: how the discriminator's last layer starts; "glorot" as in the original's code."""
 

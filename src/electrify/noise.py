@@ -72,7 +72,7 @@ def uniform(keys: Tensor) -> Tensor:
 
 
 def keep_mask(keys: Tensor, shape: torch.Size, *, drop_prob: float, site: int) -> Tensor:
-    """Choose what dropout keeps.
+    """Choose what dropout keeps; the same for a token however far its row is padded.
 
     Args:
         keys: One key a row, (B,) int64.
@@ -85,9 +85,20 @@ def keep_mask(keys: Tensor, shape: torch.Size, *, drop_prob: float, site: int) -
     """
     site_keys = fold(fold(keys, DROPOUT), site).view(-1, *[1] * (len(shape) - 1))
     key_1, key_2 = site_keys.to(torch.int32), (site_keys >> 32).to(torch.int32)
-    index = torch.arange(shape[1:].numel(), dtype=torch.int32, device=keys.device).view(1, *shape[1:])
-    x = index * _GAMMA_32 + key_1
+    x = _element_numbers(shape, device=keys.device) * _GAMMA_32 + key_1
     x = ((x ^ _shift(x, 16)) ^ key_2) * _MIX_1_32
     x = (x ^ _shift(x, 13)) * _MIX_2_32
     x = x ^ _shift(x, 16)
     return x >= int(drop_prob * 2**32) - 2**31
+
+
+def _element_numbers(shape: torch.Size, *, device: torch.device) -> Tensor:
+    """Number the elements of a row, (1, …) int32, by their place on each axis and not by the sizes of the axes.
+
+    Different for all elements of (T, H) and (A, T, T) with H and T up to 8192.
+    """
+    numbers = torch.zeros(1, *[1] * (len(shape) - 1), dtype=torch.int32, device=device)
+    for axis, size in enumerate(reversed(shape[1:])):
+        places = torch.arange(size, dtype=torch.int32, device=device).view(size, *[1] * axis)
+        numbers = numbers + places * (1 << (13 * axis))
+    return numbers

@@ -56,7 +56,7 @@ def test_kept_tokens_are_predicted_and_replaced_too() -> None:
     rtd.masking = rtd.masking.model_copy(update={"mask_token_prob": 0.0})  # nothing is shown as [MASK]
     rows, output = run(rtd, make_inputs())
     assert torch.equal(rows.masking.masked_ids, rows.inputs.input_ids)
-    assert output.gen_logits.shape[0] == rows.num_masked > 0
+    assert len(output.best_ids) == rows.num_masked > 0
     assert output.is_replaced.any()
 
 
@@ -69,10 +69,13 @@ def test_samples_are_drawn_not_the_most_likely_token() -> None:
     assert 0.3 < (share == 21).double().mean() < 0.5
 
 
-def test_logits_of_the_generator_exist_at_chosen_positions_only() -> None:
+def test_the_generator_predicts_at_chosen_positions_only() -> None:
     rtd = build()
+    shapes = []
+    rtd.generator.generator_predictions.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
     rows, output = run(rtd, make_inputs())
-    assert output.gen_logits.shape == (rows.num_masked, ELECTRA.vocab_size)
+    assert shapes == [(rows.num_masked, rtd.generator.config.hidden_size)]
+    assert output.best_ids.shape == (rows.num_masked,)
 
 
 @BODIES

@@ -35,7 +35,8 @@ def write_corpus(path: Path, *, num_documents: int = 400, seed: int = 0) -> Path
     """Documents of one to three sentences, one a line."""
     draw = random.Random(seed)
     lines = [
-        " ".join(sentence(draw.randrange(len(ANIMALS))) for _ in range(draw.randint(1, 3))) for _ in range(num_documents)
+        " ".join(sentence(draw.randrange(len(ANIMALS))) for _ in range(draw.randint(1, 3)))
+        for _ in range(num_documents)
     ]
     path.write_text("\n\n".join(lines) + "\n")
     return path
@@ -54,6 +55,22 @@ def write_shards(folder: Path, *, validation_share: float = 0.1, seed: int = 0, 
         output=folder / "shards",
         processes=1,
         **{"max_length": MAX_LENGTH, **held_out, **settings},
+    )
+    return folder / "shards"
+
+
+def write_one_word_shards(folder: Path) -> Path:
+    """Shards of one word again and again: soon a generator is always right, and nothing is replaced."""
+    tokenizer = write_tokenizer(folder / "tokenizer")
+    (folder / "train.txt").write_text("\n\n".join(["cat " * 30] * 60))
+    (folder / "held-out.txt").write_text("cat " * 30)
+    prepare(
+        [folder / "train.txt"],
+        tokenizer=tokenizer,
+        output=folder / "shards",
+        validation=[folder / "held-out.txt"],
+        max_length=16,
+        processes=1,
     )
     return folder / "shards"
 

@@ -56,9 +56,10 @@ def run_killed_at(step: int, shards: Path, output: Path, monkeypatch: Any, **sec
             raise Killed
         return row_indices(order, number, batch_size)
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(RowOrder, "row_indices", dying)
-        run(shards, output, **sections)
+        with pytest.raises(Killed):
+            run(shards, output, **sections)
 
 
 def figures(folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,9 @@ FILES = (NETWORKS, "optimizer.safetensors", "state.json", MANIFEST)
 
 def state(step: int) -> State:
     weights = torch.randn(3, 4, generator=torch.Generator().manual_seed(step))
-    return State(step, {"a.weight": weights, "b": torch.tensor(1e-30)}, {"a.exp_avg": weights.T}, {"seconds": 0.1 + 0.2})
+    return State(
+        step, {"a.weight": weights, "b": torch.tensor(1e-30)}, {"a.exp_avg": weights.T}, {"seconds": 0.1 + 0.2}
+    )
 
 
 def save(folder: Path, *steps: int, keep_last: int = 10) -> None:

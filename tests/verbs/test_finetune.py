@@ -1,5 +1,7 @@
+import inspect
 import json
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from support.runs import BODIES
 from electrify.config import FinetuneConfig
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.verbs.finetune import FinetuneReport, finetune
-from electrify.verbs.predict import predict
+from electrify.verbs.predict import evaluate, predict
 
 QUICK = {"max_length": 16, "num_epochs": 2, "batch_size": 16, "precision": "fp32"}
 LEARNS = QUICK | {"num_epochs": 4, "learning_rate": 0.02, "layerwise_lr_decay": 1.0, "dropout": 0.0}
@@ -53,7 +55,7 @@ def test_a_toy_task_is_learned(tuned: tuple[Path, FinetuneReport]) -> None:
     assert report.test is not None
     assert report.test["median"] > 0.9
     losses = [one["train_loss"] for one in report.seeds[0].history]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_results_file_holds_the_report_and_where_it_ran(tuned: tuple[Path, FinetuneReport]) -> None:
@@ -95,13 +97,25 @@ def test_best_epoch_is_the_first_of_the_highest_by_the_metric(tuned: tuple[Path,
 def test_published_network_is_that_of_the_best_seed_and_epoch(
     tuned: tuple[Path, FinetuneReport], labelled: dict[str, Path]
 ) -> None:
-    from electrify.verbs.predict import evaluate
-
     folder, report = tuned
     best = next(one for one in report.seeds if one.seed == report.published_seed)
     assert best.validation["accuracy"] == max(report.validation["values"])
     assert evaluate(folder, labelled["validation"]).metrics == pytest.approx(best.validation)
     assert evaluate(folder, labelled["test"]).metrics == pytest.approx(best.test)
+
+
+def test_epoch_that_is_published_need_not_be_the_last(
+    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    """Held-out labels are turned round: the more is learned the worse."""
+    other = {"pet": "wild", "wild": "pet"}
+    rows = [json.loads(line) for line in labelled["validation"].read_text().splitlines()]
+    turned = write_rows(tmp_path / "turned.jsonl", [{**row, "label": other[row["label"]]} for row in rows])
+    report = run(encoders["electra"], labelled, tmp_path / "out", settings=LEARNS, validation=turned)
+    (result,) = report.seeds
+    assert result.best_epoch < 4
+    assert result.history[-1]["accuracy"] < result.validation["accuracy"]
+    assert evaluate(tmp_path / "out", turned).metrics == pytest.approx(result.validation)
 
 
 def test_classifier_opens_in_a_pipeline_with_equal_scores(tuned: tuple[Path, FinetuneReport]) -> None:
@@ -152,7 +166,10 @@ def test_random_start_forgets_the_weights_and_keeps_the_sizes(
     for init in ("pretrained", "random"):
         report = run(encoders[body], labelled, tmp_path / init, settings=still, init=init)
         assert report.init == init
-    name = {"electra": "electra.embeddings.word_embeddings.weight", "modernbert": "model.embeddings.tok_embeddings.weight"}
+    name = {
+        "electra": "electra.embeddings.word_embeddings.weight",
+        "modernbert": "model.embeddings.tok_embeddings.weight",
+    }
     published = weights_of(encoders[body])[name[body]]
     kept, drawn = (weights_of(tmp_path / init)[name[body]] for init in ("pretrained", "random"))
     torch.testing.assert_close(kept, published, rtol=0, atol=1e-6)
@@ -160,21 +177,23 @@ def test_random_start_forgets_the_weights_and_keeps_the_sizes(
     assert not torch.allclose(drawn, published, atol=1e-3)
 
 
-def test_layers_below_the_head_learn_more_slowly(
-    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path
+@pytest.mark.parametrize("body", BODIES)
+def test_every_layer_learns_more_slowly_than_the_one_above_it(
+    body: str, encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path
 ) -> None:
-    """With a tiny decay only what stands above the top layer moves at all."""
-    model = encoders["electra"]
-    run(model, labelled, tmp_path / "out", settings=QUICK | {"layerwise_lr_decay": 1e-6, "learning_rate": 0.01})
-    before, after = weights_of(model), weights_of(tmp_path / "out")
-    moved = {name for name in before.keys() & after.keys() if not torch.allclose(before[name], after[name], atol=1e-5)}
-    assert moved == set()
-    assert after["classifier.dense.weight"].std() > 0.02 * 1.05  # the head began at 0.02 and moved
+    settings = QUICK | {"num_epochs": 1, "weight_decay": 0.0, "dropout": 0.0, "layerwise_lr_decay": 0.1}
+    for name, rate in (("before", 1e-12), ("after", 0.01)):
+        run(encoders[body], labelled, tmp_path / name, settings=settings | {"learning_rate": rate})
+    before, after = weights_of(tmp_path / "before"), weights_of(tmp_path / "after")
+    layer = "layer" if body == "electra" else "layers"
+    depths = ("embeddings.", f"{layer}.0.", f"{layer}.1.", "classifier.")
+    moved = [max(float((after[name] - before[name]).abs().max()) for name in after if part in name) for part in depths]
+    for lower, upper in pairwise(moved):  # Adam moves a weight by nearly its rate in each step
+        assert 0.05 < lower / upper < 0.2
+    assert 0.02 < moved[-1] < 0.06  # six steps of the full rate, 0.01, and of a mean factor of a half
 
 
-def test_too_long_examples_are_counted(
-    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path
-) -> None:
+def test_too_long_examples_are_counted(encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path) -> None:
     rows = [{"text": " ".join([sentence(0)] * 2), "label": "pet"}, {"text": sentence(1), "label": "wild"}]
     validation = write_rows(tmp_path / "long.jsonl", rows)
     report = run(encoders["electra"], labelled, tmp_path / "out", validation=validation)
@@ -184,12 +203,22 @@ def test_too_long_examples_are_counted(
 def test_pairs_are_read_and_trained_on(encoders: dict[str, Path], tmp_path: Path) -> None:
     rows = [
         {"text": "the cat meows", "text_b": "the cat eats fish" if same else "the dog eats bones", "label": same}
-        for same in (True, False) * 20
+        for same in (True, False) * 60
     ]
     path = write_rows(tmp_path / "pairs.jsonl", rows)
     report = run(encoders["electra"], {"train": path, "validation": path}, tmp_path / "out", settings=LEARNS)
     assert report.labels == ["false", "true"]
     assert report.validation["mean"] > 0.9
+
+
+def test_tokenizer_beside_the_classifier_gives_no_input_that_it_does_not_name(
+    tuned: tuple[Path, FinetuneReport],
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    names = json.loads((tuned[0] / "tokenizer_config.json").read_text())["model_input_names"]
+    network = AutoModelForSequenceClassification.from_pretrained(tuned[0])
+    assert set(names) <= inspect.signature(network.forward).parameters.keys()
 
 
 def leaves_nothing(output: Path) -> bool:

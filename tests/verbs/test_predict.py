@@ -85,6 +85,5 @@ def test_label_that_the_model_has_not_is_an_error(classifier: Path, tmp_path: Pa
 @pytest.mark.parametrize("role", ["discriminator", "generator"])
 def test_folder_without_a_classifier_is_an_error(role: str, electra_run: Path, modernbert_run: Path) -> None:
     for run in (electra_run, modernbert_run):
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(CheckpointError, match=r"not a text classifier.*electrify finetune"):
             predict(run / role, texts("the cat"))
-        assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 """What a run publishes opens in Transformers and says the same there."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ def test_tokenizer_beside_the_network_gives_equal_ids_there(published: Path) -> 
     encoded = load_tokenizer(folder).encode(TEXTS, max_length=32)
     for row, mask, mine in zip(batch["input_ids"], batch["attention_mask"], encoded, strict=True):
         assert row[mask.bool()].tolist() == mine.input_ids
+
+
+def test_tokenizer_gives_no_input_that_the_network_does_not_name(published: Path) -> None:
+    for role in ("discriminator", "generator"):
+        names = json.loads((published / role / "tokenizer_config.json").read_text())["model_input_names"]
+        assert set(names) <= inspect.signature(open_theirs(published / role, role).forward).parameters.keys()
 
 
 def test_length_limit_is_that_of_the_network(published: Path) -> None:

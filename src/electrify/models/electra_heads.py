@@ -42,9 +42,19 @@ class ElectraForMaskedLM(nn.Module):
         hidden: Tensor = self.electra(inputs)
         return hidden
 
+    def vectors(self, hidden: Tensor) -> Tensor:
+        """Return what is multiplied with the word embedding, (…, E), for some hidden states, (…, H)."""
+        result: Tensor = self.generator_predictions(hidden)
+        return result
+
+    @property
+    def output_bias(self) -> Tensor:
+        """What is added to the scores of the vocabulary, (V,)."""
+        return self.generator_lm_head.bias
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the scores of the vocabulary, (…, V), for some hidden states, (…, H)."""
-        result: Tensor = self.generator_lm_head(self.generator_predictions(hidden), self.electra.word_embeddings)
+        result: Tensor = self.generator_lm_head(self.vectors(hidden), self.electra.word_embeddings)
         return result
 
     def forward(self, inputs: Inputs) -> Tensor:

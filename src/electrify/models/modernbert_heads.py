@@ -44,9 +44,19 @@ class ModernBertForMaskedLM(nn.Module):
         hidden: Tensor = self.model(inputs)
         return hidden
 
+    def vectors(self, hidden: Tensor) -> Tensor:
+        """Return what is multiplied with the word embedding, (…, H), for some hidden states, (…, H)."""
+        result: Tensor = self.head(hidden)
+        return result
+
+    @property
+    def output_bias(self) -> Tensor:
+        """What is added to the scores of the vocabulary, (V,)."""
+        return self.decoder.bias
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the scores of the vocabulary, (…, V), for some hidden states, (…, H)."""
-        result: Tensor = self.decoder(self.head(hidden), self.model.word_embeddings)
+        result: Tensor = self.decoder(self.vectors(hidden), self.model.word_embeddings)
         return result
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -1,5 +1,6 @@
 """What a corrupted batch tells about the two networks, and warnings when one of them does not learn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,9 @@ class Summary:
 def summarise(output: RTDOutput) -> Summary:
     """Reduce a forward pass to counts; synchronises with the device."""
     return Summary(
-        num_best_right=float((output.gen_logits.argmax(-1) == output.original_ids).sum()),
+        num_best_right=float((output.best_ids == output.original_ids).sum()),
         num_sampled_right=float((output.sampled_ids == output.original_ids).sum()),
-        entropy_sum=float(_entropy(output.gen_logits).double().sum()),
+        entropy_sum=float(output.gen_entropy.double().sum()) if output.gen_entropy is not None else math.nan,
         num_masked=output.original_ids.numel(),
         scores=output.disc_logits,
         labels=output.is_replaced,
@@ -83,14 +84,9 @@ def find_trouble(gen_loss: float, disc_auc: float, *, frequency_loss: float) -> 
             f'({frequency_loss:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
             "a smaller vocabulary or a longer run."
         )
-    if not disc_auc > 0.55:
+    if disc_auc <= 0.55:  # false for NaN: where nothing was replaced there is nothing to detect
         return (
             f"the discriminator calls everything original: its held-out AUC is {disc_auc:.2f}, chance is 0.5. Try a "
             "lower optimizer.learning_rate, a smaller generator or a larger training.batch_size."
         )
     return None
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    log_probs = logits.float().log_softmax(-1)
-    return -(log_probs.exp() * log_probs).sum(-1)

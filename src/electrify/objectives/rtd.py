@@ -15,8 +15,9 @@ from electrify.config import MaskingConfig, ObjectiveConfig
 from electrify.models.heads import Discriminator, Generator
 from electrify.models.inputs import Inputs
 from electrify.noise import fold
+from electrify.objectives.corruption import corrupt
 from electrify.objectives.masking import Masking, mask
-from electrify.objectives.sampling import corrupt, sample
+from electrify.objectives.vocabulary import predict_tokens
 
 _GENERATOR, _DISCRIMINATOR = 1, 2  # sites of dropout are numbered within a network
 
@@ -49,14 +50,16 @@ class RTDOutput:
     """Sum over predictions of the cross-entropy in nats, scalar float32."""
     disc_loss: Tensor
     """Sum over real tokens of the binary cross-entropy in nats, scalar float32."""
-    gen_logits: Tensor
-    """(P, V)."""
     disc_logits: Tensor
     """Logits of "replaced" at the real tokens, (N,)."""
     original_ids: Tensor
     """What stood at the chosen positions, (P,) int64."""
     sampled_ids: Tensor
     """What the generator put there, (P,) int64."""
+    best_ids: Tensor
+    """What the generator holds most likely there, (P,) int64."""
+    gen_entropy: Tensor | None
+    """Entropy of the generator's distributions in nats, (P,) float32; None unless asked for."""
     is_replaced: Tensor
     """At the real tokens, (N,) bool."""
     corrupted_ids: Tensor
@@ -108,29 +111,33 @@ class ReplacedTokenDetection(nn.Module):
         masking = mask(ids, lengths, keys, special_ids=self.special_ids, mask_id=self.mask_id, config=self.masking)
         return MaskedRows(inputs, keys, masking, int(lengths.sum()))
 
-    def forward(self, rows: MaskedRows, *, total_masked: int, total_tokens: int) -> RTDOutput:
+    def forward(
+        self, rows: MaskedRows, *, total_masked: int, total_tokens: int, with_entropy: bool = False
+    ) -> RTDOutput:
         """Corrupt the rows and compute both losses.
 
         Args:
             rows: A micro-batch.
             total_masked: Predictions in the whole batch of the step; the generator's loss is a mean over them.
             total_tokens: Real tokens in the whole batch; the discriminator's loss is a mean over them.
+            with_entropy: Whether the generator's entropy is computed.
         """
         ids, positions = rows.inputs.input_ids, rows.masking.positions
         original_ids = ids.flatten()[positions]
 
         shown = self._inputs(rows, rows.masking.masked_ids, _GENERATOR)
-        hidden = self.generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): logits only where masked
-        gen_logits = self.generator.logits(hidden)
-        gen_loss = F.cross_entropy(gen_logits.float(), original_ids, reduction="sum")
-
-        sampled_ids = sample(
-            gen_logits.detach(),
+        hidden = self.generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): only where masked
+        predictions = predict_tokens(
+            self.generator.vectors(hidden),
+            self.generator.body.word_embeddings.weight,
+            self.generator.output_bias,
+            original_ids,
             rows.masking.sample_keys,
             temperature=self.objective.temperature,
-            excluded_ids=original_ids if self.objective.exclude_original else None,
+            exclude_target=self.objective.exclude_original,
+            with_entropy=with_entropy,
         )
-        corruption = corrupt(ids, positions, sampled_ids)
+        corruption = corrupt(ids, positions, predictions.sampled_ids)
 
         disc_logits = self.discriminator(self._inputs(rows, corruption.corrupted_ids, _DISCRIMINATOR)).float()
         is_replaced = corruption.is_replaced
@@ -140,17 +147,18 @@ class ReplacedTokenDetection(nn.Module):
             disc_logits, is_replaced = disc_logits.flatten(), is_replaced.flatten()
         disc_loss = F.binary_cross_entropy_with_logits(disc_logits, is_replaced.float(), reduction="sum")
 
-        loss = self.objective.gen_weight * gen_loss / max(
+        loss = self.objective.gen_weight * predictions.loss / max(
             total_masked, 1
         ) + self.objective.disc_weight * disc_loss / max(total_tokens, 1)
         return RTDOutput(
             loss=loss,
-            gen_loss=gen_loss.detach(),
+            gen_loss=predictions.loss.detach(),
             disc_loss=disc_loss.detach(),
-            gen_logits=gen_logits.detach(),
             disc_logits=disc_logits.detach(),
             original_ids=original_ids,
-            sampled_ids=sampled_ids,
+            sampled_ids=predictions.sampled_ids,
+            best_ids=predictions.best_ids,
+            gen_entropy=predictions.entropy,
             is_replaced=is_replaced,
             corrupted_ids=corruption.corrupted_ids,
         )

@@ -45,7 +45,8 @@ def draw_curves(
         axes = figure.subplots()
         for kind in ("train", "validation"):
             for key in keys:
-                points = [(one["step"], one[key]) for one in records if one["kind"] == kind and one.get(key) is not None]
+                mine = [one for one in records if one["kind"] == kind and one.get(key) is not None]
+                points = [(one["step"], one[key]) for one in mine]
                 if points:
                     name = _NAMES[kind] if len(keys) == 1 else f"{key}, {_NAMES[kind]}"
                     marker = "o" if kind == "validation" else None

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from electrify.models.checkpoint import load_model, read_config
+from electrify.errors import CheckpointError
+from electrify.models.checkpoint import load_model, read_config, saved_network
 from electrify.models.electra import ElectraConfig
 from electrify.models.electra_heads import (
     ElectraForMaskedLM,
@@ -51,6 +52,11 @@ def load_classifier(folder: Path, *, new_labels: Sequence[str] | None = None) ->
         CheckpointError: If the folder has no such head and no new one is asked for.
     """
     is_new = new_labels is not None
+    if not is_new and not issubclass(saved_network(folder), SequenceClassifier):  # other heads may have the same names
+        raise CheckpointError(
+            f"{folder}: holds {saved_network(folder).__name__}, not a text classifier. Make one of it with "
+            "`electrify finetune`."
+        )
     if isinstance(read_config(folder), ElectraConfig):
         return load_model(folder, ElectraForSequenceClassification, new_head=is_new, labels=new_labels)
     return load_model(folder, ModernBertForSequenceClassification, new_head=is_new, labels=new_labels)

@@ -185,12 +185,12 @@ class Pretraining:
         write_json(self.folder / "environment.json", environment)
 
     def _refuse_other_config(self, before: PretrainConfig) -> None:
-        for section, values in before.model_dump(exclude={"data": {"path"}}).items():
-            now = self.config.model_dump(exclude={"data": {"path"}})[section]
-            if values != now:
+        then, now = _flat(before), _flat(self.config)
+        for key, value in then.items():
+            if value != now[key]:
                 raise ConfigError(
-                    f"{self.folder}: the run was started with other settings in '{section}': {values}, now {now}. "
-                    "Resume with the settings in its config.toml, or choose another --output."
+                    f"{self.folder}: the run was started with {key} = {value!r}, now it is {now[key]!r}. Resume with "
+                    "the settings in its config.toml, or choose another --output."
                 )
 
     def _continue_from_saved_state(self) -> None:
@@ -242,7 +242,7 @@ class Pretraining:
         self.rtd.train()
         for batch in batches:
             with autocast(self.device, self.dtype):
-                output = self.rtd(batch, total_masked=total_masked, total_tokens=total_tokens)
+                output = self.rtd(batch, total_masked=total_masked, total_tokens=total_tokens, with_entropy=is_logged)
             output.loss.backward()
             self.window.add(output, batch)
             if is_logged:
@@ -295,7 +295,9 @@ class Pretraining:
             indices = chosen[start : start + size]
             batch = self._rows("validation", indices, row_keys(_EVALUATION_SEED, 0, torch.from_numpy(indices)))
             with autocast(self.device, self.dtype):
-                output = self.rtd(batch, total_masked=batch.num_masked, total_tokens=batch.num_tokens)
+                output = self.rtd(
+                    batch, total_masked=batch.num_masked, total_tokens=batch.num_tokens, with_entropy=True
+                )
             window.add(output, batch)
             summaries.append(summarise(output))
         self.validation = {**window.losses(), **diagnose(summaries)}
@@ -346,3 +348,12 @@ class Pretraining:
             validation=self.validation,
             warning=self.warning,
         )
+
+
+def _flat(config: PretrainConfig) -> dict[str, Any]:
+    """Return every setting by its dotted name, but for the place of the data."""
+    return {
+        f"{section}.{key}".removesuffix("."): value
+        for section, values in config.model_dump(exclude={"data": {"path"}}).items()
+        for key, value in (values if isinstance(values, dict) else {"": values}).items()
+    }

@@ -1,15 +1,9 @@
-"""Drawing the generator's tokens, and putting them in.
-
-One random number a position and the inverse of the cumulative distribution, instead of one Gumbel number for each
-entry of the vocabulary. Always in float32: noise in half precision underflows to infinity.
-"""
+"""Putting the generator's tokens in, and saying which ones differ."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from electrify.noise import uniform
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +14,6 @@ class Corruption:
     """(B, T) int64."""
     is_replaced: Tensor
     """Tokens that differ from the original, (B, T) bool."""
-
-
-@torch.no_grad()
-def sample(logits: Tensor, keys: Tensor, *, temperature: float = 1.0, excluded_ids: Tensor | None = None) -> Tensor:
-    """Draw one token for each position; no gradient passes.
-
-    Args:
-        logits: Generator's logits, (P, V), any float type.
-        keys: Key of each position's random number, (P,) int64.
-        temperature: Logits are divided by it.
-        excluded_ids: One id a position that can not be drawn, (P,) int64.
-
-    Returns:
-        Ids, (P,) int64.
-    """
-    scaled = logits.float() if temperature == 1.0 else logits.float() / temperature
-    if excluded_ids is not None:
-        scaled = scaled.scatter(1, excluded_ids[:, None], float("-inf"))
-    cumulative = scaled.softmax(-1).cumsum_(-1)  # (P, V)
-    threshold = uniform(keys).float() * cumulative[:, -1]
-    drawn = torch.searchsorted(cumulative, threshold[:, None]).squeeze(1)
-    return drawn.clamp_(max=logits.shape[1] - 1)
 
 
 def corrupt(input_ids: Tensor, positions: Tensor, proposed_ids: Tensor) -> Corruption:

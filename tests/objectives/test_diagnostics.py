@@ -1,0 +1,52 @@
+import math
+
+import pytest
+import torch
+from support.networks import build, make_inputs, run
+
+from electrify.models.inputs import Inputs
+from electrify.objectives.diagnostics import diagnose, find_trouble, summarise, unigram_entropy
+
+
+def test_figures_are_those_counted_by_hand() -> None:
+    rtd = build().eval()
+    rows, output = run(rtd, make_inputs())
+    figures = diagnose([summarise(output)])
+    logits = rtd.generator(Inputs(rows.masking.masked_ids)).flatten(0, 1)
+    probabilities = logits[rows.masking.positions].softmax(-1)
+    right = output.original_ids
+    assert figures["gen_accuracy"] == pytest.approx(float((probabilities.argmax(-1) == right).float().mean()))
+    assert figures["gen_sampled_accuracy"] == pytest.approx(float((output.sampled_ids == right).float().mean()))
+    entropy = -(probabilities * probabilities.log()).sum(-1).mean()
+    assert figures["gen_entropy"] == pytest.approx(float(entropy), rel=1e-5)
+    assert figures["share_replaced"] == pytest.approx(float((output.is_replaced).float().mean()))
+
+
+def test_micro_batches_count_by_their_predictions_not_equally() -> None:
+    large, small = (run(build().eval(), make_inputs(rows), step=rows)[1] for rows in (6, 2))
+    both = diagnose([summarise(large), summarise(small)])
+    entropies = [diagnose([summarise(output)])["gen_entropy"] for output in (large, small)]
+    sizes = [len(output.original_ids) for output in (large, small)]
+    expected = sum(entropy * size for entropy, size in zip(entropies, sizes, strict=True)) / sum(sizes)
+    assert both["gen_entropy"] == pytest.approx(expected)
+
+
+def test_loss_of_guessing_by_frequency_is_the_entropy_of_the_counts() -> None:
+    assert unigram_entropy(torch.tensor([0, 5, 5, 0])) == pytest.approx(math.log(2))
+    assert unigram_entropy(torch.tensor([7, 0])) == 0
+    assert unigram_entropy(torch.tensor([3, 1])) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+
+
+@pytest.mark.parametrize(
+    ("gen_loss", "disc_auc", "trouble"),
+    [
+        (2.0, 0.9, None),
+        (2.95, 0.9, "the generator does not learn"),
+        (float("nan"), 0.9, "the generator does not learn"),
+        (2.0, 0.5, "the discriminator calls everything original"),
+        (2.0, float("nan"), None),  # nothing was replaced
+    ],
+)
+def test_network_that_does_not_learn_is_named(gen_loss: float, disc_auc: float, trouble: str | None) -> None:
+    found = find_trouble(gen_loss, disc_auc, frequency_loss=3.0)
+    assert found is None if trouble is None else (found or "").startswith(trouble)

@@ -1,0 +1,281 @@
+"""The command line: what it prints, how it fails, and the whole way from text to predictions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.corpora import sentence, write_corpus, write_examples, write_one_word_shards, write_rows
+from support.runs import settings
+
+from electrify import progress
+from electrify.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+TINY = ["--model.hidden-size=16", "--model.num-heads=2", "--model.num-layers=1", "--model.intermediate-size=16",
+        "--model.max-positions=32", "--schedule.num-steps=2", "--training.batch-size=4", "--logging.tensorboard=false",
+        "--evaluation.num-rows=4"]  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command; gives its exit code and what it wrote to standard output and standard error."""
+    monkeypatch.setattr(progress, "_is_enabled", False)  # put back after the test
+
+    def run_command(*words: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
+
+
+def fails(run: Run, *words: object) -> str:
+    """Check that a command fails as a user should see it, and return its one line."""
+    code, out, err = run(*words)
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("electrify: ")
+    return lines[0]
+
+
+def succeeds(run: Run, *words: object) -> Any:
+    """Run a command with --json and return what it printed."""
+    code, out, err = run(*words, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_whole_way_from_text_to_predictions(run: Run, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.txt", num_documents=60)
+    train = write_examples(tmp_path / "train.jsonl", num_examples=24)
+    valid = write_examples(tmp_path / "valid.jsonl", num_examples=8, seed=1)
+    tokenizer, shards, pretrained = (tmp_path / name for name in ("tokenizer", "shards", "run"))
+    classifier = tmp_path / "classifier"
+
+    result = succeeds(run, "tokenizer", corpus, "--output", tokenizer, "--vocab-size", 80)
+    assert result["num_documents"] == 60
+    result = succeeds(run, "prepare", corpus, "--tokenizer", tokenizer, "--output", shards, "--max-length", 16,
+                      "--validation-share", 0.2, "--processes", 1)  # fmt: skip
+    assert result["num_train_rows"] > 0 < result["num_validation_rows"]
+    result = succeeds(run, "pretrain", "tiny", "--data.path", shards, "--output", pretrained, *TINY)
+    assert (result["steps"], result["tokens"] > 0) == (2, True)
+    result = succeeds(run, "detect", pretrained / "discriminator", "the cat barks", "the dog")
+    assert [detection["text"] for detection in result] == ["the cat barks", "the dog"]
+    assert 0 < result[0]["tokens"][0]["probability"] < 1
+    result = succeeds(run, "fill", pretrained / "generator", "the [MASK] meows", "--top", 3)
+    assert [len(candidates) for candidates in result] == [3]
+    result = succeeds(run, "finetune", pretrained / "discriminator", "--train", train, "--valid", valid,
+                      "--output", classifier, "--seeds", 0, 1, "--num-epochs", 1, "--max-length", 16)  # fmt: skip
+    assert [one["seed"] for one in result["seeds"]] == [0, 1]
+    result = succeeds(run, "evaluate", classifier, valid)
+    assert result["num_examples"] == 8
+    texts = write_rows(tmp_path / "texts.jsonl", [{"text": sentence(0)}, {"text": sentence(1)}])
+    result = succeeds(run, "predict", classifier, texts)
+    assert [prediction["label"] in ("pet", "wild") for prediction in result["predictions"]] == [True, True]
+
+
+def test_results_are_tables_without_json(run: Run, electra_run: Path, shards: Path, tmp_path: Path) -> None:
+    code, out, _ = run("detect", electra_run / "discriminator", "the cat")
+    assert code == 0
+    assert out.splitlines()[0] == "the cat"
+    assert [line.split()[-1] for line in out.splitlines()[1:]] == ["the", "cat"]
+    code, out, _ = run("fill", electra_run / "generator", "the [MASK]", "--top", 2)
+    assert (code, out.splitlines()[0], len(out.splitlines())) == (0, "[MASK] 1", 3)
+    code, out, _ = run("pretrain", "tiny", "--data.path", shards, "--output", tmp_path / "run", *TINY)
+    assert code == 0
+    assert out.splitlines()[0].startswith("Networks in ")
+    assert "held-out disc_auc" in out
+
+
+def test_predictions_are_lines_of_label_probability_and_text(
+    run: Run, electra_run: Path, labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    words = ["--train", labelled["train"], "--valid", labelled["validation"], "--output", tmp_path / "out"]
+    code, out, _ = run("finetune", electra_run / "discriminator", *words, "--num-epochs=1", "--max-length=16")
+    assert (code, out.splitlines()[0]) == (0, f"Classifier of seed 0 in {tmp_path / 'out'}")
+    code, out, _ = run("predict", tmp_path / "out", labelled["test"])
+    assert code == 0
+    label, probability, text = out.splitlines()[0].split("\t")
+    assert (label in ("pet", "wild"), 0.5 <= float(probability) <= 1, text.startswith("the ")) == (True, True, True)
+    code, out, _ = run("evaluate", tmp_path / "out", labelled["test"])
+    assert code == 0
+    assert out.splitlines()[0] == "24 examples"
+
+
+def test_help_names_every_command(run: Run) -> None:
+    code, out, _ = run("--help")
+    assert code == 0
+    for command in ("tokenizer", "prepare", "pretrain", "config", "detect", "fill", "finetune", "evaluate", "predict"):
+        assert command in out
+
+
+@pytest.mark.parametrize("command", ["tokenizer", "prepare", "pretrain", "config", "detect", "fill", "finetune"])
+def test_help_of_a_command_explains_it(run: Run, command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"electrify {command}" in out
+
+
+def test_settings_are_explained_in_the_help(run: Run) -> None:
+    text = " ".join(run("pretrain", "--help")[1].split())
+    assert "--optimizer.learning-rate" in text
+    assert "Peak learning rate" in text
+
+
+def test_version_is_printed(run: Run) -> None:
+    from electrify import __version__
+
+    assert run("--version")[:2] == (0, f"{__version__}\n")
+
+
+def test_printed_config_is_a_recipe(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("config", "tiny", "--schedule.num-steps=7")
+    assert code == 0
+    (tmp_path / "own.toml").write_text(out)
+    assert run("config", tmp_path / "own.toml")[1] == out
+    assert "num_steps = 7" in out
+
+
+def test_options_may_be_spelled_as_in_the_recipe(run: Run) -> None:
+    assert run("config", "tiny", "--schedule.num_steps=7")[1] == run("config", "tiny", "--schedule.num-steps", 7)[1]
+
+
+def test_switches_of_a_recipe_can_be_turned_off(run: Run) -> None:
+    out = run("config", "paper-small", "--optimizer.bias-correction=true", "--logging.tensorboard=false")[1]
+    assert "bias_correction = true" in out
+    assert "tensorboard = false" in out
+
+
+def test_misspelt_option_names_the_right_one(run: Run) -> None:
+    line = fails(run, "pretrain", "tiny", "--output=run", "--optimizer.learning-rat=1")
+    assert "--optimizer.learning-rat" in line
+    assert "Did you mean" in line
+    assert "--optimizer.learning-rate" in line
+
+
+def test_misspelt_command_names_the_right_one(run: Run) -> None:
+    line = fails(run, "pretain", "tiny")
+    assert "pretain" in line
+    assert "pretrain" in line
+
+
+def test_unknown_recipe_names_the_nearest(run: Run, tmp_path: Path) -> None:
+    line = fails(run, "pretrain", "papersmall", "--output", tmp_path / "run")
+    assert line == "electrify: no recipe 'papersmall', neither a shipped one nor a file. Did you mean 'paper-small'?"
+
+
+def test_value_of_the_wrong_type_is_named(run: Run, tmp_path: Path) -> None:
+    line = fails(run, "pretrain", "tiny", "--output", tmp_path / "run", "--schedule.num-steps=many")
+    assert line.startswith("electrify: --schedule.num_steps: input should be a valid integer")
+    assert line.endswith("got 'many'.")
+
+
+def test_value_out_of_range_is_named(run: Run, tmp_path: Path) -> None:
+    line = fails(run, "pretrain", "tiny", "--output", tmp_path / "run", "--masking.mask-prob=1.5")
+    assert line == "electrify: --masking.mask_prob: input should be less than 1, got '1.5'."
+
+
+def test_value_out_of_range_in_finetuning_is_named(run: Run, electra_run: Path, labelled: dict[str, Path]) -> None:
+    words = ["--train", labelled["train"], "--valid", labelled["validation"], "--output", "out"]
+    line = fails(run, "finetune", electra_run / "discriminator", *words, "--dropout=1.5")
+    assert line == "electrify: --dropout: input should be less than 1, got '1.5'."
+
+
+def test_missing_option_is_named(run: Run) -> None:
+    assert "--output" in fails(run, "pretrain", "tiny")
+
+
+def test_missing_data_path_says_what_to_give(run: Run, tmp_path: Path) -> None:
+    line = fails(run, "pretrain", "tiny", "--output", tmp_path / "run")
+    assert line == "electrify: data.path is not set. Give --data.path SHARDS, a folder made by `electrify prepare`."
+
+
+def test_folder_that_is_not_prepared_is_named(run: Run, tmp_path: Path) -> None:
+    line = fails(run, "pretrain", "tiny", "--output", tmp_path / "run", "--data.path", tmp_path)
+    assert str(tmp_path) in line
+    assert "prepare" in line
+
+
+def test_corpus_without_usable_text_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n \n\n")
+    line = fails(run, "tokenizer", tmp_path / "corpus.txt", "--output", tmp_path / "tokenizer")
+    assert "no usable text" in line.lower()
+    assert not (tmp_path / "tokenizer").exists()
+
+
+def test_corpus_that_is_not_there_is_named(run: Run, tmp_path: Path) -> None:
+    assert "nowhere.txt" in fails(run, "tokenizer", tmp_path / "nowhere.txt", "--output", tmp_path / "out")
+
+
+def test_model_folder_with_only_a_pickle_is_refused_and_not_opened(run: Run, electra_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((electra_run / "discriminator" / name).read_bytes())
+    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    line = fails(run, "detect", folder, "the cat")
+    assert str(folder) in line
+    assert "pickle" in line
+    assert "safetensors" in line
+
+
+def test_wrong_network_is_named(run: Run, electra_run: Path) -> None:
+    fails(run, "detect", electra_run / "generator", "the cat")
+    fails(run, "fill", electra_run / "discriminator", "the [MASK]")
+    fails(run, "predict", electra_run / "discriminator", electra_run / "metrics.jsonl")
+
+
+def test_text_without_a_mask_or_no_text_is_named(run: Run, electra_run: Path) -> None:
+    assert "[MASK]" in fails(run, "fill", electra_run / "generator", "the cat")
+    assert "no text" in fails(run, "detect", electra_run / "discriminator")
+
+
+def test_existing_output_is_refused_until_overwritten(run: Run, shards: Path, tmp_path: Path) -> None:
+    words = ["pretrain", "tiny", "--data.path", shards, "--output", tmp_path / "run", *TINY]
+    succeeds(run, *words)
+    assert "--overwrite" in fails(run, *words)
+    succeeds(run, *words, "--overwrite")
+
+
+def test_json_output_has_null_for_what_is_no_number(run: Run, tmp_path: Path) -> None:
+    shards = write_one_word_shards(tmp_path)
+    words = ["--data.path", shards, "--output", tmp_path / "run", *TINY]
+    sharp = ["--schedule.num-steps=30", "--optimizer.learning-rate=0.02", "--objective.temperature=0.01"]
+    words = [word for word in words if not str(word).startswith("--schedule")]
+    assert succeeds(run, "pretrain", "tiny", *words, *sharp)["validation"]["disc_auc"] is None
+
+
+def test_interrupt_ends_with_its_own_code_and_one_line(
+    run: Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from electrify.data.loader import RowOrder
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RowOrder, "row_indices", interrupted)
+    code, out, err = run("pretrain", "tiny", "--data.path", shards, "--output", tmp_path / "run", *TINY)
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "electrify: interrupted."
+    assert "Traceback" not in err
+
+
+def test_command_line_and_function_train_the_same(run: Run, shards: Path, electra_run: Path, tmp_path: Path) -> None:
+    from support.runs import assert_same_run
+
+    words = [
+        f"--{section}.{key.replace('_', '-')}={str(value).lower() if isinstance(value, bool) else value}"
+        for section, values in settings(shards).items()
+        for key, value in values.items()
+    ]
+    succeeds(run, "pretrain", "tiny", "--output", tmp_path / "run", *words)
+    assert_same_run(tmp_path / "run", electra_run)
