@@ -29,7 +29,7 @@ _ATTENTION_SITE, _ATTENTION_OUTPUT_SITE, _FEED_FORWARD_SITE = 0, 1, 2
 """Dropout sites inside a layer, whose keys already tell layers apart."""
 
 Rotation = tuple[Tensor, Tensor]
-"""Cosines and sines of the positions' angles, each (T, 1, 1, D / 2) float32."""
+"""Cosines and sines of the positions' angles, each (T, D / 2) float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ def rotation(num_tokens: int, head_size: int, *, theta: float, device: torch.dev
     pairs = torch.arange(0, head_size, 2, dtype=torch.float32, device=device) / head_size
     positions = torch.arange(num_tokens, dtype=torch.float32, device=device)
     angles = positions[:, None] * (1.0 / theta**pairs)  # (T, D / 2)
-    return angles.cos()[:, None, None], angles.sin()[:, None, None]
+    return angles.cos(), angles.sin()
 
 
 def residual_std(config: ModernBertConfig) -> float:
@@ -212,7 +212,7 @@ def build_norm(config: ModernBertConfig) -> nn.LayerNorm:
 
 
 def _rotate(x: Tensor, turn: Rotation) -> Tensor:
-    """Turn (B, T, …, A, D), whose pairs are elements i and i + D / 2, in float32."""
+    """Turn (…, T, D), whose pairs are elements i and i + D / 2, in float32; the result is contiguous."""
     cos, sin = turn
     first, second = x.float().chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
@@ -256,9 +256,9 @@ class _Attention(nn.Module):
 
     def forward(self, hidden: Tensor, turn: Rotation, bias: Tensor | None, keys: Tensor | None) -> Tensor:
         mixed: Tensor = self.Wqkv(hidden)
-        mixed = mixed.reshape(*hidden.shape[:2], 3, self.num_heads, -1)  # (B, T, 3, A, D)
-        query, key = _rotate(mixed[:, :, :2], turn).permute(2, 0, 3, 1, 4).unbind(0)  # each (B, A, T, D)
-        value = mixed[:, :, 2].transpose(1, 2)
+        mixed = mixed.reshape(*hidden.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, A, T, D)
+        query, key = _rotate(mixed[:2], turn).unbind(0)  # each (B, A, T, D)
+        value = mixed[2]
         context = attend(query, key, value, bias=bias, dropout=self.dropout, keys=keys)
         result: Tensor = self.out_drop(self.Wo(context.transpose(1, 2).flatten(2)), keys)
         return result
