@@ -126,7 +126,7 @@ def run(output: Path, *, corpus: Path, minutes: float) -> dict[str, Any]:
     write_page(
         Page(
             title="electrify demo: film reviews",
-            subtitle=f"Pre-trained on {len(parts.unlabelled):,} texts without labels, fine-tuned on {NUM_TRAIN} labels.",
+            subtitle=f"Pre-trained on {len(parts.unlabelled):,} unlabelled texts, fine-tuned on {NUM_TRAIN} labels.",
             tables=[table(results)],
             pictures=pretraining_pictures(output / "pretraining"),
             texts=texts,

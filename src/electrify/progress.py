@@ -56,7 +56,7 @@ class Bar:
             **counts: Things done since the last call, shown as a rate: `documents=1` as documents/s.
         """
         self.done += amount
-        self._counts.update(counts)  # type: ignore[arg-type]
+        self._counts.update(counts)
         if text is not None:
             self._text = text
         now = time.monotonic()

@@ -123,5 +123,5 @@ def _open_events(folder: Path, *, purge_step: int) -> _EventWriter | None:
     except ImportError:
         _LOG.warning("TensorBoard is not installed, so only metrics.jsonl is written: pip install 'electrify[report]'.")
         return None
-    writer: _EventWriter = SummaryWriter(str(folder), purge_step=purge_step)  # type: ignore[no-untyped-call]
+    writer: _EventWriter = SummaryWriter(str(folder), purge_step=purge_step)
     return writer

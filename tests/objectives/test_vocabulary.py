@@ -66,7 +66,7 @@ def test_no_gradient_is_computed_when_none_is_wanted() -> None:
 
 def test_best_ids_and_entropy() -> None:
     vectors, table, bias, targets = make()
-    result = predict_tokens(vectors, table, bias, targets, keys(37), with_entropy=True)
+    result = predict_tokens(vectors, table, bias, targets, keys(37), with_figures=True)
     logits = F.linear(vectors, table, bias).detach()
     assert torch.equal(result.best_ids, logits.argmax(-1))
     torch.testing.assert_close(result.entropy, torch.distributions.Categorical(logits=logits).entropy())

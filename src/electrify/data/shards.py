@@ -113,6 +113,14 @@ class ShardFolder:
         """Return the number of stored tokens of a part; [CLS] and the outer [SEP] not counted."""
         return int(self.manifest[part]["num_tokens"])
 
+    def stream(self, part: Part, *, max_tokens: int) -> NDArray[np.unsignedinteger]:
+        """Return the first stored tokens of a part, at most `max_tokens`, as one array."""
+        pieces, left = [], max_tokens
+        for shard in self._shards[part]:
+            pieces.append(np.asarray(shard.tokens[:left]))
+            left -= len(pieces[-1])
+        return np.concatenate(pieces)
+
     def rows(self, part: Part, indices: NDArray[np.integer]) -> Rows:
         """Read rows.
 

@@ -8,7 +8,7 @@ from electrify.errors import ConfigError
 from electrify.models.electra import ElectraConfig
 from electrify.models.modernbert import ModernBertConfig
 
-Config = TypeVar("Config", ElectraConfig, ModernBertConfig)
+Config = TypeVar("Config", bound=ElectraConfig | ModernBertConfig)
 
 
 def generator_config(config: Config, *, hidden_ratio: float, layer_ratio: float) -> Config:

@@ -1,6 +1,5 @@
 """What a corrupted batch tells about the two networks, and warnings when one of them does not learn."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,11 +26,17 @@ class Summary:
 
 @torch.no_grad()
 def summarise(output: RTDOutput) -> Summary:
-    """Reduce a forward pass to counts; synchronises with the device."""
+    """Reduce a forward pass to counts; synchronises with the device.
+
+    Raises:
+        ValueError: If the forward pass was made without figures.
+    """
+    if output.best_ids is None or output.gen_entropy is None:
+        raise ValueError("the forward pass was made without figures; pass with_figures=True")
     return Summary(
         num_best_right=float((output.best_ids == output.original_ids).sum()),
         num_sampled_right=float((output.sampled_ids == output.original_ids).sum()),
-        entropy_sum=float(output.gen_entropy.double().sum()) if output.gen_entropy is not None else math.nan,
+        entropy_sum=float(output.gen_entropy.double().sum()),
         num_masked=output.original_ids.numel(),
         scores=output.disc_logits,
         labels=output.is_replaced,

@@ -56,10 +56,10 @@ class RTDOutput:
     """What stood at the chosen positions, (P,) int64."""
     sampled_ids: Tensor
     """What the generator put there, (P,) int64."""
-    best_ids: Tensor
-    """What the generator holds most likely there, (P,) int64."""
+    best_ids: Tensor | None
+    """What the generator holds most likely there, (P,) int64; None without figures."""
     gen_entropy: Tensor | None
-    """Entropy of the generator's distributions in nats, (P,) float32; None unless asked for."""
+    """Entropy of the generator's distributions in nats, (P,) float32; None without figures."""
     is_replaced: Tensor
     """At the real tokens, (N,) bool."""
     corrupted_ids: Tensor
@@ -112,7 +112,7 @@ class ReplacedTokenDetection(nn.Module):
         return MaskedRows(inputs, keys, masking, int(lengths.sum()))
 
     def forward(
-        self, rows: MaskedRows, *, total_masked: int, total_tokens: int, with_entropy: bool = False
+        self, rows: MaskedRows, *, total_masked: int, total_tokens: int, with_figures: bool = False
     ) -> RTDOutput:
         """Corrupt the rows and compute both losses.
 
@@ -120,7 +120,7 @@ class ReplacedTokenDetection(nn.Module):
             rows: A micro-batch.
             total_masked: Predictions in the whole batch of the step; the generator's loss is a mean over them.
             total_tokens: Real tokens in the whole batch; the discriminator's loss is a mean over them.
-            with_entropy: Whether the generator's entropy is computed.
+            with_figures: Whether `best_ids` and `gen_entropy` are computed.
         """
         ids, positions = rows.inputs.input_ids, rows.masking.positions
         original_ids = ids.flatten()[positions]
@@ -135,7 +135,7 @@ class ReplacedTokenDetection(nn.Module):
             rows.masking.sample_keys,
             temperature=self.objective.temperature,
             exclude_target=self.objective.exclude_original,
-            with_entropy=with_entropy,
+            with_figures=with_figures,
         )
         corruption = corrupt(ids, positions, predictions.sampled_ids)
 

@@ -25,10 +25,10 @@ class Predictions:
     """Sum over positions of the cross-entropy in nats, scalar float32."""
     sampled_ids: Tensor
     """One draw a position, (P,) int64."""
-    best_ids: Tensor
-    """The most likely token, (P,) int64."""
+    best_ids: Tensor | None
+    """The most likely token, (P,) int64; None without figures."""
     entropy: Tensor | None
-    """Of the distribution, in nats, (P,) float32; None unless asked for."""
+    """Of the distribution, in nats, (P,) float32; None without figures."""
 
 
 def predict_tokens(
@@ -40,7 +40,7 @@ def predict_tokens(
     *,
     temperature: float = 1.0,
     exclude_target: bool = False,
-    with_entropy: bool = False,
+    with_figures: bool = False,
 ) -> Predictions:
     """Compute loss and samples; matrix products in autocast's type if it is on, all else in float32.
 
@@ -52,15 +52,15 @@ def predict_tokens(
         sample_keys: Key of each position's random number, (P,) int64.
         temperature: Of the samples, not of the loss.
         exclude_target: Whether the original can not be drawn.
-        with_entropy: Whether the entropy is computed.
+        with_figures: Whether the most likely tokens and the entropy are computed, which takes longer.
     """
     device = vectors.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
     with torch.autocast(device, enabled=False):
-        loss, sampled_ids, best_ids, entropy = _PredictTokens.apply(
-            vectors, table, bias, target_ids, sample_keys, dtype, temperature, exclude_target, with_entropy
+        loss, sampled_ids, best_ids, entropy = _PredictTokens.apply(  # type: ignore[no-untyped-call]
+            vectors, table, bias, target_ids, sample_keys, dtype, temperature, exclude_target, with_figures
         )
-    return Predictions(loss, sampled_ids, best_ids, entropy if with_entropy else None)
+    return Predictions(loss, sampled_ids, *((best_ids, entropy) if with_figures else (None, None)))
 
 
 def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
@@ -89,38 +89,38 @@ class _PredictTokens(torch.autograd.Function):
         dtype: torch.dtype,
         temperature: float,
         exclude_target: bool,
-        with_entropy: bool,
+        with_figures: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         num_positions, vocab_size = len(target_ids), table.shape[0]
         needs_gradient = any(ctx.needs_input_grad[:3])
         cast_vectors, cast_table = vectors.detach().to(dtype), table.detach().to(dtype)
         plain_bias = bias.detach().float()
-        losses = torch.empty(num_positions, device=vectors.device)
+        losses, entropy = vectors.new_empty((2, num_positions), dtype=torch.float32)
         sampled_ids, best_ids = torch.empty_like(target_ids), torch.empty_like(target_ids)
-        entropy = torch.empty(num_positions if with_entropy else 0, device=vectors.device)
         if needs_gradient:
-            vector_grad = torch.empty(vectors.shape, device=vectors.device)
-            table_grad = torch.zeros(table.shape, device=vectors.device)
-            bias_grad = torch.zeros(vocab_size, device=vectors.device)
-        for part in torch.arange(num_positions).split(max(1, _BLOCK_ELEMENTS // vocab_size)):
-            block = slice(int(part[0]), int(part[-1]) + 1)
+            vector_grad = torch.empty_like(vectors, dtype=torch.float32)
+            table_grad = torch.zeros_like(table, dtype=torch.float32)
+            bias_grad = torch.zeros_like(plain_bias)
+        size = max(1, _BLOCK_ELEMENTS // vocab_size)
+        for start in range(0, num_positions, size):
+            block = slice(start, start + size)
             targets = target_ids[block, None]
             logits = torch.mm(cast_vectors[block], cast_table.T).float().add_(plain_bias)  # (p, V)
-            highest, best = logits.max(-1, keepdim=True)
+            original = logits.clone() if with_figures or temperature != 1.0 else None
+            highest = logits.amax(-1, keepdim=True)
             target_logits = logits.gather(1, targets)
-            kept = logits.clone() if with_entropy or temperature != 1.0 else None
             probabilities = logits.sub_(highest).exp_()
             total = probabilities.sum(-1, keepdim=True)
             log_total = total.log() + highest
             probabilities.div_(total)
             losses[block] = (log_total - target_logits).squeeze(1)
-            best_ids[block] = best.squeeze(1)
-            if with_entropy and kept is not None:
-                entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, kept)
-            if kept is None or temperature == 1.0:
+            if with_figures and original is not None:
+                best_ids[block] = original.argmax(-1)
+                entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
+            if original is None or temperature == 1.0:
                 proposal = probabilities.clone()
             else:
-                proposal = kept.sub_(highest).div_(temperature).exp_()
+                proposal = original.sub_(highest).div_(temperature).exp_()
             if exclude_target:
                 proposal.scatter_(1, targets, 0.0)
             sampled_ids[block] = draw(proposal, sample_keys[block])
@@ -128,7 +128,7 @@ class _PredictTokens(torch.autograd.Function):
                 probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))
                 bias_grad += probabilities.sum(0)
                 cast_gradient = probabilities.to(dtype)
-                vector_grad[block] = torch.mm(cast_gradient, cast_table).float()
+                vector_grad[block] = torch.mm(cast_gradient, cast_table)
                 table_grad += torch.mm(cast_gradient.T, cast_vectors[block])
         if needs_gradient:
             ctx.save_for_backward(vector_grad, table_grad, bias_grad)
@@ -137,7 +137,7 @@ class _PredictTokens(torch.autograd.Function):
         return losses.sum(), sampled_ids, best_ids, entropy
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scaled = (tensor * gradients[0] for tensor in ctx.saved_tensors)
         vectors, table, bias = (tensor.to(dtype) for tensor, dtype in zip(scaled, ctx.dtypes, strict=True))
         return vectors, table, bias, None, None, None, None, None, None

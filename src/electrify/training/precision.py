@@ -27,7 +27,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else ""
     return "AVX512" in capabilities and bool(torch.cpu._is_avx512_bf16_supported())
 

@@ -3,7 +3,8 @@
 import torch
 
 from electrify.config import ModelConfig, PretrainConfig
-from electrify.data.shards import Rows
+from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
+from electrify.data.shards import Rows, ShardFolder
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import ConfigError
 from electrify.models.build import generator_config
@@ -14,6 +15,8 @@ from electrify.models.inputs import Inputs
 from electrify.models.modernbert import ModernBertConfig
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.objectives.sharing import share_embeddings, share_layers
+
+_COUNTED_TOKENS = 16_000_000
 
 
 def discriminator_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
@@ -87,6 +90,27 @@ def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDete
         special_ids=tokenizer.special_ids,
         mask_id=tokenizer.mask_id,
     )
+
+
+@torch.no_grad()
+def start_from_neighbours(rtd: ReplacedTokenDetection, shards: ShardFolder) -> None:
+    """Give the token embeddings of both networks vectors of co-occurrence, in place.
+
+    They get the length that random values have on average; special tokens and tokens that do not occur keep theirs.
+
+    Args:
+        rtd: Networks before the first step.
+        shards: What they will be trained on; the first 16 million tokens are counted.
+    """
+    tables = [rtd.discriminator.body.word_embeddings.weight, rtd.generator.body.word_embeddings.weight]
+    vocab_size = tables[0].shape[0]
+    counts = count_neighbours(shards.stream("train", max_tokens=_COUNTED_TOKENS), vocab_size=vocab_size)
+    counts[rtd.special_ids.cpu().numpy()] = 0
+    occurs = torch.from_numpy(counts.any(axis=1))
+    for table in tables:
+        size = table.shape[1]
+        vectors = neighbour_vectors(counts, size=size) * (rtd.discriminator.config.initializer_range * size**0.5)
+        table[occurs] = vectors[occurs].to(table)
 
 
 def to_inputs(rows: Rows, device: torch.device, *, isolate_documents: bool = False) -> Inputs:

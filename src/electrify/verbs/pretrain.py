@@ -29,7 +29,7 @@ from electrify.training.checkpoints import State, load_newest_state, save_state
 from electrify.training.loop import Clock, Every, run
 from electrify.training.optimizers import Adam, split_by_decay
 from electrify.training.precision import autocast, choose_device, resolve_precision
-from electrify.verbs.networks import build_rtd, to_inputs
+from electrify.verbs.networks import build_rtd, start_from_neighbours, to_inputs
 from electrify.verbs.publish import publish_networks
 
 _LOG = logging.getLogger(__name__)
@@ -196,6 +196,8 @@ class Pretraining:
     def _continue_from_saved_state(self) -> None:
         state = load_newest_state(self.folder / "state")
         if state is None:
+            if self.config.model.embedding_init == "cooccurrence":
+                start_from_neighbours(self.rtd, self.shards)
             return
         counters = state.counters
         if counters["data_digest"] != self.shards.digest:
@@ -242,7 +244,7 @@ class Pretraining:
         self.rtd.train()
         for batch in batches:
             with autocast(self.device, self.dtype):
-                output = self.rtd(batch, total_masked=total_masked, total_tokens=total_tokens, with_entropy=is_logged)
+                output = self.rtd(batch, total_masked=total_masked, total_tokens=total_tokens, with_figures=is_logged)
             output.loss.backward()
             self.window.add(output, batch)
             if is_logged:
@@ -296,7 +298,7 @@ class Pretraining:
             batch = self._rows("validation", indices, row_keys(_EVALUATION_SEED, 0, torch.from_numpy(indices)))
             with autocast(self.device, self.dtype):
                 output = self.rtd(
-                    batch, total_masked=batch.num_masked, total_tokens=batch.num_tokens, with_entropy=True
+                    batch, total_masked=batch.num_masked, total_tokens=batch.num_tokens, with_figures=True
                 )
             window.add(output, batch)
             summaries.append(summarise(output))

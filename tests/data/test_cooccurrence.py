@@ -1,0 +1,40 @@
+"""Neighbour counts by hand, and vectors that put like with like."""
+
+import numpy as np
+import pytest
+import torch
+
+from electrify.data import cooccurrence
+from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
+
+
+def test_counts_are_of_neighbours_within_four_positions_to_each_side() -> None:
+    counts = count_neighbours(np.array([0, 1, 1, 2, 2, 2]), vocab_size=4)
+    contexts = [2, 1, 0, 3]  # by falling frequency: 2 (three times), 1 (twice), 0 (once), 3 (never)
+    expected = np.zeros((4, 4))
+    stream = [0, 1, 1, 2, 2, 2]
+    for i, token in enumerate(stream):
+        for j, other in enumerate(stream):
+            if 0 < abs(i - j) <= 4:
+                expected[token, contexts.index(other)] += 1
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_counts_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = np.random.default_rng(0).integers(0, 30, 5000).astype(np.uint16)
+    whole = count_neighbours(tokens, vocab_size=40)
+    monkeypatch.setattr(cooccurrence, "_BLOCK_TOKENS", 777)
+    np.testing.assert_array_equal(count_neighbours(tokens, vocab_size=40), whole)
+    assert whole.sum() == 2 * sum(5000 - distance for distance in range(1, 5))
+
+
+def test_tokens_used_alike_get_like_vectors() -> None:
+    """Tokens 0 and 1 stand between 2 and 3, tokens 4 and 5 between 6 and 7."""
+    draw = np.random.default_rng(0)
+    phrases = [[2, draw.integers(0, 2), 3] if draw.random() < 0.5 else [6, draw.integers(4, 6), 7] for _ in range(4000)]
+    tokens = np.array([[*phrase, 8, 8, 8, 8] for phrase in phrases]).ravel()
+    vectors = neighbour_vectors(count_neighbours(tokens, vocab_size=10), size=4)
+    assert vectors[0] @ vectors[1] > 0.9
+    assert vectors[4] @ vectors[5] > 0.9
+    assert vectors[0] @ vectors[4] < 0.5
+    torch.testing.assert_close(vectors[9], torch.zeros(4))  # never seen
