@@ -30,6 +30,7 @@ CORPUS = "data/rotten_tomatoes_corpus_full.csv.bz2"
 LABELS = {"fresh", "rotten"}
 NUM_TEST, NUM_VALIDATION, NUM_TRAIN = 3000, 500, 600
 SEEDS = (0, 1, 2)
+FINETUNING = FinetuneConfig(learning_rate=5e-4, layerwise_lr_decay=0.9, num_epochs=8, max_length=64)
 SHOWN_SENTENCES = 6
 
 
@@ -91,9 +92,8 @@ def run(output: Path, *, corpus: Path, minutes: float) -> dict[str, Any]:
         "tiny",
         output=output / "pretraining",
         overrides={
-            "data": {"path": str(output / "shards"), "isolate_documents": True},
+            "data": {"path": str(output / "shards")},
             "schedule": {"budget_minutes": minutes},
-            "training": {"batch_size": 32},
             "evaluation": {"every_steps": 200},
         },
     )
@@ -109,7 +109,7 @@ def run(output: Path, *, corpus: Path, minutes: float) -> dict[str, Any]:
             output=output / f"classifier-{init}",
             init=init,
             seeds=SEEDS,
-            config=FinetuneConfig(learning_rate=5e-4, num_epochs=8, max_length=64),
+            config=FINETUNING,
         )
         scores[init] = {key: report.test[key] for key in ("values", "mean", "std")}
     results = {
