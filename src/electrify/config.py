@@ -64,6 +64,8 @@ class ModelConfig(Section):
     """Embeddings that both networks share: none, the word table, or the whole block (positions, types, norm) too."""
     embedding_init: Literal["normal", "cooccurrence"] = "normal"
     """How token embeddings start: "normal" at random, "cooccurrence" from which tokens stand near which in the data."""
+    share_layers: bool = False
+    """Whether the generator's layers are the discriminator's lowest ones; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"
     """electra: how the discriminator's last layer starts; "glorot" as in the original's code."""
 

@@ -7,7 +7,7 @@ from support.networks import ELECTRA, MODERNBERT, build, make_inputs, run
 from electrify.errors import ConfigError
 from electrify.models.build import generator_config
 from electrify.models.heads import build_discriminator, build_generator
-from electrify.objectives.sharing import share_embeddings
+from electrify.objectives.sharing import share_embeddings, share_layers
 
 
 def shared_names(kind: str, config: object) -> set[str]:
@@ -58,3 +58,20 @@ def test_tables_of_unlike_width_are_refused_by_name() -> None:
     generator = build_generator(generator_config(MODERNBERT, hidden_ratio=0.5, layer_ratio=1.0))
     with pytest.raises(ConfigError, match=r"the generator has 8 and the discriminator 16.*generator_hidden_ratio"):
         share_embeddings(generator, build_discriminator(MODERNBERT), "word")
+
+
+@pytest.mark.parametrize("config", [ELECTRA, MODERNBERT], ids=["electra", "modernbert"])
+def test_shared_layers_are_trained_by_both_losses(config: object) -> None:
+    for weights in ({"gen_weight": 0.0}, {"disc_weight": 0.0}):
+        rtd = build(config, sharing="all", hidden_ratio=1.0, **weights)
+        share_layers(rtd.generator, rtd.discriminator)
+        run(rtd, make_inputs())[1].loss.backward()
+        for mine, theirs in zip(rtd.generator.body.blocks, rtd.discriminator.body.blocks, strict=True):
+            assert mine is theirs
+            assert all(parameter.grad is not None and parameter.grad.any() for parameter in mine.parameters())
+
+
+def test_layers_of_unlike_width_are_refused_by_name() -> None:
+    rtd = build(hidden_ratio=0.5)
+    with pytest.raises(ConfigError, match=r"the generator has 8 and the discriminator 16.*share_layers = false"):
+        share_layers(rtd.generator, rtd.discriminator)

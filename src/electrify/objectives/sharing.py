@@ -1,7 +1,9 @@
-"""Embeddings that generator and discriminator have in common.
+"""What generator and discriminator have in common.
 
 Source: Clark et al. 2020 (ELECTRA), section 3.2: sharing helps because the generator's softmax updates every row of the
 table, the discriminator only those it meets. The original shares the whole block: words, positions, types and norm.
+With networks of one width the layers can be shared too (the paper tried it for equal sizes, and found it as good as
+sharing embeddings); on small budgets the discriminator then starts from what the generator has learned.
 """
 
 from electrify.errors import ConfigError
@@ -35,3 +37,20 @@ def share_embeddings(generator: Generator, discriminator: Discriminator, kind: s
     else:
         name = _WORD_TABLES[type(generator.body).__name__]
         setattr(generator.body.embeddings, name, discriminator.body.word_embeddings)
+
+
+def share_layers(generator: Generator, discriminator: Discriminator) -> None:
+    """Make the generator's layers the discriminator's lowest ones, in place.
+
+    Raises:
+        ConfigError: If the networks differ in width.
+    """
+    mine, theirs = generator.config.hidden_size, discriminator.config.hidden_size
+    if mine != theirs:
+        raise ConfigError(
+            f"model.share_layers needs networks of one width, the generator has {mine} and the discriminator {theirs}. "
+            "Set model.generator_hidden_ratio = 1.0, or share_layers = false."
+        )
+    blocks = generator.body.blocks
+    for index in range(len(blocks)):
+        blocks[index] = discriminator.body.blocks[index]

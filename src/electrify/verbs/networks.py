@@ -14,7 +14,7 @@ from electrify.models.heads import BodyConfig, build_discriminator, build_genera
 from electrify.models.inputs import Inputs
 from electrify.models.modernbert import ModernBertConfig
 from electrify.objectives.rtd import ReplacedTokenDetection
-from electrify.objectives.sharing import share_embeddings
+from electrify.objectives.sharing import share_embeddings, share_layers
 
 _COUNTED_TOKENS = 16_000_000
 
@@ -80,6 +80,8 @@ def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDete
         if config.model.head_init == "normal" and isinstance(discriminator, ElectraForPreTraining):
             initialize_electra(discriminator.discriminator_predictions, discriminator.config)
     share_embeddings(generator, discriminator, config.model.embedding_sharing)
+    if config.model.share_layers:
+        share_layers(generator, discriminator)
     return ReplacedTokenDetection(
         generator,
         discriminator,
