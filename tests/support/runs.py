@@ -26,8 +26,11 @@ def settings(shards: Path, *, body: str = "electra", **sections: dict[str, Any])
         "data": {"path": str(shards)},
         "model": {
             "body": body, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24,
-            "max_positions": 32, "local_attention": 8, "global_attention_every": 2,
+            "max_positions": 32, "local_attention": 8, "global_attention_every": 2, "generator_layer_ratio": 0.5,
+            "embedding_init": "normal", "share_layers": False,
         },
+        "masking": {"mask_prob": 0.15},
+        "objective": {"disc_weight": 50},
         "schedule": {"num_steps": 10, "warmup_share": 0.1},
         "training": {"batch_size": 8, "precision": "fp32"},
         "evaluation": {"every_steps": 5, "num_rows": 16},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,6 +262,50 @@ def test_all_kinds_of_sharing_survive_a_resume(
     run_killed_at(3, shards, tmp_path / "killed", monkeypatch, body=body, **short)
     run(shards, tmp_path / "killed", body=body, resume=True, **short)
     assert_same_run(tmp_path / "killed", tmp_path / "straight")
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_run_with_shared_layers_from_cooccurrence_survives_a_resume(
+    body: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = {"share_layers": True, "embedding_init": "cooccurrence", "generator_layer_ratio": 1.0}
+    short = {"schedule": {"num_steps": 4}, "checkpoint": {"every_steps": 2}, "model": model}
+    run(shards, tmp_path / "straight", body=body, **short)
+    run_killed_at(3, shards, tmp_path / "killed", monkeypatch, body=body, **short)
+    run(shards, tmp_path / "killed", body=body, resume=True, **short)
+    assert_same_run(tmp_path / "killed", tmp_path / "straight")
+    generator, discriminator = (
+        load_file(tmp_path / "straight" / role / "model.safetensors") for role in ("generator", "discriminator")
+    )
+    layers = [name for name in generator if ".layer" in name]
+    assert len(layers) > 8
+    assert all(torch.equal(generator[name], discriminator[name]) for name in layers)
+
+
+def test_table_from_cooccurrence_starts_otherwise_than_a_random_one(shards: Path, tmp_path: Path) -> None:
+    tables = []
+    for kind in ("normal", "cooccurrence"):
+        still = {"optimizer": {"learning_rate": 1e-12}, "schedule": {"num_steps": 1}}
+        run(shards, tmp_path / kind, body="modernbert", model={"embedding_init": kind}, **still)
+        weights = load_file(tmp_path / kind / "discriminator" / "model.safetensors")
+        tables.append(weights["model.embeddings.tok_embeddings.weight"])
+    is_same = (tables[0] - tables[1]).abs().amax(1) < 1e-6
+    assert is_same[:5].all()  # special tokens keep their random values
+    assert not is_same[5:].any()
+    lengths = tables[1][5:].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.02 * 16**0.5))
+
+
+def test_altered_shard_is_found_when_asked(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "altered")
+    path = tmp_path / "altered" / "train" / "00000.ds"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    overrides = settings(tmp_path / "altered")
+    with pytest.raises(DataError, match=r"00000\.ds"):
+        pretrain("tiny", output=tmp_path / "run", overrides=overrides, verify=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_existing_output_is_refused_and_kept(shards: Path, electra_run: Path) -> None:

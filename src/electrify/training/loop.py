@@ -22,6 +22,10 @@ class Clock:
     """Seconds of training before this process."""
     _started: float = field(default_factory=time.monotonic)
 
+    def start(self) -> None:
+        """Count seconds from now on, so that what came before the first step does not count."""
+        self._started = time.monotonic()
+
     @property
     def seconds(self) -> float:
         """Return the seconds of training, over all processes that worked on the run."""

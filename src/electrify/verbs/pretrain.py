@@ -60,6 +60,7 @@ def pretrain(
     output: str | Path,
     overrides: Mapping[str, Any] | None = None,
     resume: bool = False,
+    verify: bool = False,
     overwrite: bool = False,
 ) -> PretrainReport:
     """Train a generator and a discriminator.
@@ -69,6 +70,7 @@ def pretrain(
         output: The run's folder.
         overrides: Nested values that replace the recipe's; {"data": {"path": …}} at least.
         resume: Continue the run in `output` from its newest state, or start it if there is none.
+        verify: Compare the digest of every shard before training; sizes are always compared.
         overwrite: Replace what is in `output`.
 
     Raises:
@@ -83,7 +85,7 @@ def pretrain(
     folder = Path(output)
     if not resume:
         refuse_existing(folder, overwrite=overwrite)
-    training = Pretraining(config, open_shards(config.data.path), folder)
+    training = Pretraining(config, open_shards(config.data.path, verify=verify), folder)
     if not resume and folder.exists():  # only now, when nothing is wrong with what replaces it
         shutil.rmtree(folder)
     return training.run()
@@ -155,6 +157,7 @@ class Pretraining:
             bar("Pre-training", total=1.0) as self.bar,
         ):
             self.bar.advance(self.clock.progress)
+            self.clock.start()
             run(
                 self.clock,
                 self._take_step,
@@ -280,6 +283,7 @@ class Pretraining:
         self.window.sums.zero_()
         self.bar.advance(
             self.clock.progress - self.bar.done,
+            seconds_left=self.clock.seconds_left,
             text=f"step {self.clock.step}  {self._tokens_per_s():,.0f} tokens/s  generator {losses['gen_loss']:.3f}  "
             f"discriminator {losses['disc_loss']:.4f}",
         )
