@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from electrify import __version__, progress
 from electrify.config import FinetuneConfig, PretrainConfig
+from electrify.data.sources import SourceOptions
 from electrify.errors import ElectrifyError
 from electrify.recipes import explain
 
@@ -28,6 +29,7 @@ app = App(
 )
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON, and nothing else.")]
+Source = Annotated[SourceOptions, Parameter(name="*")]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is in the output folder.")]
 _INTERRUPTED = 130
 
@@ -102,9 +104,7 @@ def tokenizer(
     vocab_size: int = 30_522,
     cased: Annotated[bool, Parameter(negative=())] = False,
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
-    text_field: str = "text",
-    txt_documents: Literal["blank", "file", "line"] = "blank",
-    max_bad_share: float = 0.01,
+    source: Source | None = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -116,21 +116,17 @@ def tokenizer(
         vocab_size: Number of tokens, special ones included.
         cased: Keep capital letters and accents.
         from_: Take this published folder or vocab.txt instead of making a new one.
-        text_field: Column of the text in .jsonl, .csv, .tsv and .parquet.
-        txt_documents: What a document is in .txt: what stands between blank lines, the file, or a line.
-        max_bad_share: Share of bad records at which to stop.
+        source: How documents are found.
     """
-    from electrify.data.sources import SourceOptions
     from electrify.verbs.tokenizer import build_tokenizer
 
-    options = SourceOptions(text_field=text_field, txt_documents=txt_documents, max_bad_share=max_bad_share)
     report = build_tokenizer(
         corpus,
         output=output,
         vocab_size=vocab_size,
         is_cased=cased,
         from_=from_,
-        source_options=options,
+        source_options=source,
         overwrite=overwrite,
     )
     _show(report, as_json=json, lines=_table(f"Tokenizer in {output}", asdict(report)))
@@ -148,9 +144,7 @@ def prepare(
     validation_share: float = 0.01,
     validation: list[Path] | None = None,
     processes: int | None = None,
-    text_field: str = "text",
-    txt_documents: Literal["blank", "file", "line"] = "blank",
-    max_bad_share: float = 0.01,
+    source: Source | None = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -165,14 +159,10 @@ def prepare(
         validation_share: Share of documents held out, chosen by a hash of their text.
         validation: Files that are held out instead.
         processes: Processes that tokenise; one for each processor by default. The output does not depend on it.
-        text_field: Column of the text in .jsonl, .csv, .tsv and .parquet.
-        txt_documents: What a document is in .txt: what stands between blank lines, the file, or a line.
-        max_bad_share: Share of bad records at which to stop.
+        source: How documents are found.
     """
-    from electrify.data.sources import SourceOptions
     from electrify.verbs.prepare import prepare as run
 
-    options = SourceOptions(text_field=text_field, txt_documents=txt_documents, max_bad_share=max_bad_share)
     report = run(
         corpus,
         tokenizer=tokenizer,
@@ -182,7 +172,7 @@ def prepare(
         validation_share=validation_share,
         validation=validation,
         processes=processes,
-        source_options=options,
+        source_options=source,
         overwrite=overwrite,
     )
     _show(report, as_json=json, lines=_table(f"Shards in {output}", asdict(report)))

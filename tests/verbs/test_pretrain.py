@@ -222,6 +222,14 @@ def test_loss_that_is_no_number_stops_the_run_with_advice(shards: Path, tmp_path
     assert not (tmp_path / "run" / "discriminator").exists()
 
 
+def test_state_that_is_not_a_number_is_never_saved(shards: Path, tmp_path: Path) -> None:
+    wild = {"optimizer": {"learning_rate": 1e30, "max_grad_norm": 1e30}, "schedule": {"num_steps": 20}}
+    with pytest.raises(TrainingError, match="the loss is not a number"):
+        run(shards, tmp_path / "run", **wild, logging={"every_steps": 100}, checkpoint={"every_steps": 1})
+    for path in (tmp_path / "run" / "state").glob("step-*/networks.safetensors"):
+        assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values())
+
+
 def test_run_folder_says_what_was_asked_what_ran_and_what_came_of_it(electra_run: Path, shards: Path) -> None:
     names = {path.name for path in electra_run.iterdir()}
     assert names == {

@@ -256,8 +256,19 @@ class Pretraining:
         self.factor = factor
         self.last_summaries = summaries
 
-    def _log(self) -> None:
+    def _losses(self) -> dict[str, float]:
         losses = self.window.losses()
+        norm = float(self.grad_norm)
+        if not np.isfinite(losses["gen_loss"] + losses["disc_loss"] + norm):
+            raise TrainingError(
+                f"step {self.clock.step}: the loss is not a number (generator {losses['gen_loss']}, discriminator "
+                f'{losses["disc_loss"]}, gradient\'s norm {norm}). Lower optimizer.learning_rate or set training.precision = "fp32", then '
+                "continue with --resume from the last saved state."
+            )
+        return losses
+
+    def _log(self) -> None:
+        losses = self._losses()
         record: dict[str, Any] = {
             "step": self.clock.step,
             "kind": "train",
@@ -268,12 +279,6 @@ class Pretraining:
             "grad_norm": float(self.grad_norm),
             "learning_rate": self.config.optimizer.learning_rate * self.factor,
         }
-        if not np.isfinite(losses["gen_loss"] + losses["disc_loss"]):
-            raise TrainingError(
-                f"step {self.clock.step}: the loss is not a number (generator {losses['gen_loss']}, discriminator "
-                f'{losses["disc_loss"]}). Lower optimizer.learning_rate or set training.precision = "fp32", then '
-                "continue with --resume from the last saved state."
-            )
         record["timing"] = {
             "seconds": round(self.clock.seconds, 3),
             "tokens_per_s": round(self._tokens_per_s(), 1),
@@ -327,6 +332,7 @@ class Pretraining:
         return unigram_entropy(counts)
 
     def _save(self) -> None:
+        self._losses()  # a state that is not a number is never saved
         counters = {
             "seconds": self.clock.seconds,
             "tokens_seen": self.window.tokens_seen,
