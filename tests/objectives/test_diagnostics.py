@@ -5,7 +5,7 @@ import torch
 from support.networks import build, make_inputs, run
 
 from electrify.models.inputs import Inputs
-from electrify.objectives.diagnostics import diagnose, find_trouble, summarise, unigram_entropy
+from electrify.objectives.diagnostics import diagnose, find_trouble, plateau_loss, summarise, unigram_entropy
 
 
 def test_figures_are_those_counted_by_hand() -> None:
@@ -48,5 +48,16 @@ def test_loss_of_guessing_by_frequency_is_the_entropy_of_the_counts() -> None:
     ],
 )
 def test_network_that_does_not_learn_is_named(gen_loss: float, disc_auc: float, trouble: str | None) -> None:
-    found = find_trouble(gen_loss, disc_auc, frequency_loss=3.0)
+    found = find_trouble(gen_loss, disc_auc, plateau=3.0)
     assert found is None if trouble is None else (found or "").startswith(trouble)
+
+
+def test_plateau_counts_that_kept_tokens_can_be_copied() -> None:
+    assert plateau_loss(torch.tensor([5, 5]), mask_token_prob=0.85) == pytest.approx(0.85 * math.log(2))
+
+
+def test_generator_that_rests_on_the_plateau_is_found() -> None:
+    """Figures of runs with too high a learning rate: unigram entropy 7.01, 85 % shown as [MASK] (docs/log.md)."""
+    for stuck in (5.90, 5.96):
+        assert "the generator does not learn" in (find_trouble(stuck, 0.6, plateau=0.85 * 7.01) or "")
+    assert find_trouble(5.24, 0.67, plateau=0.85 * 7.01) is None

@@ -1,7 +1,7 @@
 """Softmax attention, computed in the way that is fastest where it runs.
 
-The built-in fused attention is the choice almost everywhere. On a CPU in bfloat16 it took 3.3 to 3.6 times as long,
-forward and backward, as plain batched products (32 rows, 4 heads, 128 tokens, head size 64; torch 2.13). It also draws
+The built-in fused attention is the choice almost everywhere. On a CPU in bfloat16 it took 4.3 times as long,
+forward and backward, as plain batched products (`benchmarks/kernels.py`; torch 2.13, two threads). It also draws
 its dropout from a generator's state, so active dropout takes the plain way too.
 """
 

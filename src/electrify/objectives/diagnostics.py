@@ -75,18 +75,30 @@ def unigram_entropy(token_counts: Tensor) -> float:
     return float(-(shares * shares.log()).sum())
 
 
-def find_trouble(gen_loss: float, disc_auc: float, *, frequency_loss: float) -> str | None:
+def plateau_loss(token_counts: Tensor, *, mask_token_prob: float) -> float:
+    """Return the loss in nats on which a generator rests that learns frequencies and copying, and nothing else.
+
+    Chosen tokens that are not hidden can be copied at no loss, so only the share shown as [MASK] costs the entropy.
+
+    Args:
+        token_counts: See `unigram_entropy`.
+        mask_token_prob: Share of the chosen tokens that is shown as [MASK].
+    """
+    return mask_token_prob * unigram_entropy(token_counts)
+
+
+def find_trouble(gen_loss: float, disc_auc: float, *, plateau: float) -> str | None:
     """Say what is wrong with a run that should have learned something by now; None if nothing is.
 
     Args:
         gen_loss: Held-out loss of the generator, nats.
         disc_auc: Held-out AUC of the discriminator.
-        frequency_loss: See `unigram_entropy`.
+        plateau: See `plateau_loss`.
     """
-    if not gen_loss < frequency_loss - 0.1:
+    if not gen_loss < plateau - 0.1:
         return (
             f"the generator does not learn: its held-out loss, {gen_loss:.2f} nats, is that of guessing by frequency "
-            f'({frequency_loss:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
+            f'({plateau:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
             "a smaller vocabulary or a longer run."
         )
     if disc_auc <= 0.55:  # false for NaN: where nothing was replaced there is nothing to detect

@@ -21,7 +21,7 @@ from electrify.data.shards import Part, ShardFolder, open_shards
 from electrify.errors import CheckpointError, ConfigError, TrainingError
 from electrify.files import refuse_existing, write_json, write_text
 from electrify.noise import row_keys
-from electrify.objectives.diagnostics import Summary, diagnose, find_trouble, summarise, unigram_entropy
+from electrify.objectives.diagnostics import Summary, diagnose, find_trouble, plateau_loss, summarise
 from electrify.objectives.rtd import MaskedRows, RTDOutput
 from electrify.progress import bar, format_seconds
 from electrify.runs import MetricsLog, describe_environment, finite_or_none
@@ -262,8 +262,8 @@ class Pretraining:
         if not np.isfinite(losses["gen_loss"] + losses["disc_loss"] + norm):
             raise TrainingError(
                 f"step {self.clock.step}: the loss is not a number (generator {losses['gen_loss']}, discriminator "
-                f'{losses["disc_loss"]}, gradient\'s norm {norm}). Lower optimizer.learning_rate or set training.precision = "fp32", then '
-                "continue with --resume from the last saved state."
+                f"{losses['disc_loss']}, gradient {norm}). Lower optimizer.learning_rate or set training.precision = "
+                '"fp32", then continue with --resume from the last saved state.'
             )
         return losses
 
@@ -317,19 +317,17 @@ class Pretraining:
             self._warn_of_trouble()
 
     def _warn_of_trouble(self) -> None:
-        trouble = find_trouble(
-            self.validation["gen_loss"], self.validation["disc_auc"], frequency_loss=self._frequency_loss()
-        )
+        trouble = find_trouble(self.validation["gen_loss"], self.validation["disc_auc"], plateau=self._plateau())
         if trouble and trouble != self.warning:
             _LOG.warning("Step %d: %s", self.clock.step, trouble)
         self.warning = trouble
 
-    def _frequency_loss(self) -> float:
+    def _plateau(self) -> float:
         num_rows = min(_FREQUENCY_ROWS, self.shards.num_rows("train"))
         ids = torch.from_numpy(self.shards.rows("train", np.arange(num_rows)).input_ids).flatten()
         counts = torch.bincount(ids, minlength=self.tokenizer.vocab_size)
         counts[list(self.tokenizer.special_ids)] = 0
-        return unigram_entropy(counts)
+        return plateau_loss(counts, mask_token_prob=self.config.masking.mask_token_prob)
 
     def _save(self) -> None:
         self._losses()  # a state that is not a number is never saved
