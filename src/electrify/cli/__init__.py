@@ -1,0 +1,49 @@
+"""The command line: one command a verb, options from the same configs, results as tables or JSON.
+
+Only this package prints. Errors a user can mend are one line on standard error and exit code 2. Nothing heavy is
+imported until a command runs, so `--help` is quick.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CycloptsError
+from pydantic import ValidationError
+
+from electrify import progress
+from electrify.cli import corpus, finetuning, pretraining  # noqa: F401 - their commands register themselves
+from electrify.cli.app import app, fail
+from electrify.config import PretrainConfig
+from electrify.errors import ElectrifyError
+from electrify.recipes import explain
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: Words after the program's name; the process's own by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if "--json" not in words:
+        progress.enable()
+    try:
+        app(words, exit_on_error=False, print_error=False)
+    except ElectrifyError as error:
+        fail(str(error))
+    except CycloptsError as error:
+        fail(_explain(error))
+    except KeyboardInterrupt:
+        print("electrify: interrupted.", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+
+
+def _explain(error: CycloptsError) -> str:
+    problem = error.__cause__
+    if isinstance(problem, ValidationError):  # a value that the configs refuse
+        return f"--{explain(problem, PretrainConfig)}"
+    return " ".join(str(error).split())

@@ -1,0 +1,61 @@
+"""What all commands share: the application, common options, and how results are printed."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, Parameter
+from pydantic import BaseModel
+
+from electrify import __version__
+from electrify.data.sources import SourceOptions
+
+app = App(
+    name="electrify",
+    version=__version__,
+    help="Train text encoders by replaced token detection: from raw text to a published, fine-tuned model.",
+    suppress_keyboard_interrupt=False,  # `main` says what happened
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON, and nothing else.")]
+Source = Annotated[SourceOptions, Parameter(name="*")]
+Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is in the output folder.")]
+
+
+def fail(message: str) -> NoReturn:
+    """Say in one line what is wrong and exit with code 2."""
+    print(f"electrify: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def show(result: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
+    """Print a result: as JSON if asked for, else these lines."""
+    if as_json:
+        from electrify.runs import finite_or_none
+
+        parts = result if isinstance(result, list) else [result]
+        data = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in parts]
+        plain = finite_or_none({"result": data if isinstance(result, list) else data[0]})["result"]
+        print(json.dumps(plain, ensure_ascii=False, indent=2, default=str))
+        return
+    for line in lines:
+        print(line)
+
+
+def table(title: str, rows: dict[str, Any]) -> list[str]:
+    """Return the lines of a table of names and values under a title."""
+    width = max(len(key) for key in rows)
+    return [title, *(f"  {key:<{width}}  {_format(value)}" for key, value in rows.items())]
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def overrides(config: BaseModel | None) -> dict[str, Any]:
+    """Return the settings that were given on the command line, nested as in a recipe."""
+    return config.model_dump(exclude_unset=True) if config is not None else {}

@@ -1,0 +1,98 @@
+"""Commands around a pre-training run: `pretrain`, `config`, and looking at its networks with `detect` and `fill`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from electrify.cli.app import Json, Overwrite, app, fail, overrides, show, table
+from electrify.config import PretrainConfig
+
+
+@app.command
+def pretrain(
+    recipe: str,
+    /,
+    *,
+    output: Path,
+    resume: Annotated[bool, Parameter(negative=())] = False,
+    verify: Annotated[bool, Parameter(negative=())] = False,
+    config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Train a generator and a discriminator by replaced token detection.
+
+    Args:
+        recipe: A shipped recipe (paper-small, paper-base, paper-large, tiny, mini, small) or a TOML file.
+        output: The run's folder.
+        resume: Continue the run in the output folder from its newest saved state.
+        verify: Compare the digest of every shard first.
+        config: Settings that replace the recipe's.
+    """
+    from electrify.verbs.pretrain import pretrain as run
+
+    report = run(recipe, output=output, overrides=overrides(config), resume=resume, verify=verify, overwrite=overwrite)
+    rows = {
+        "steps": report.steps,
+        "tokens": report.tokens,
+        "minutes": report.seconds / 60,
+        "tokens/s": report.tokens_per_s,
+        **{f"held-out {key}": value for key, value in report.validation.items()},
+    }
+    show(report, as_json=json, lines=table(f"Networks in {output}/discriminator and {output}/generator", rows))
+
+
+@app.command
+def config(recipe: str, /, *, config: Annotated[PretrainConfig | None, Parameter(name="*")] = None) -> None:
+    """Print a recipe as complete, commented TOML, to copy and edit.
+
+    Args:
+        recipe: A shipped recipe or a TOML file.
+        config: Settings that replace the recipe's.
+    """
+    from electrify.recipes import load_recipe, render
+
+    print(render(load_recipe(recipe, overrides(config))), end="")
+
+
+@app.command
+def detect(folder: str, /, *texts: str, json: Json = False) -> None:
+    """Show each token of a text with its probability of having been replaced.
+
+    Args:
+        folder: A discriminator's folder.
+        texts: One or more texts.
+    """
+    from electrify.verbs.detect import detect as run
+
+    if not texts:
+        fail("no text. Give at least one, in quotation marks.")
+    detections = run(folder, texts)
+    lines = []
+    for detection in detections:
+        lines.append(detection.text)
+        lines += [f"  {score.probability:6.1%}  {score.token}" for score in detection.tokens]
+        if detection.num_cut:
+            lines.append(f"  ({detection.num_cut} more tokens are beyond the model's length and were not judged)")
+    show(detections, as_json=json, lines=lines)
+
+
+@app.command
+def fill(folder: str, text: str, /, *, top: int = 5, json: Json = False) -> None:
+    """Show the most likely tokens for every [MASK].
+
+    Args:
+        folder: A generator's folder.
+        text: A text with [MASK] in it.
+        top: How many tokens for each.
+    """
+    from electrify.verbs.fill import fill as run
+
+    masks = run(folder, text, top=top)
+    lines = []
+    for number, candidates in enumerate(masks, start=1):
+        lines.append(f"[MASK] {number}")
+        lines += [f"  {candidate.probability:6.1%}  {candidate.token}" for candidate in candidates]
+    show([[asdict(one) for one in candidates] for candidates in masks], as_json=json, lines=lines)
