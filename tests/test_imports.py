@@ -1,4 +1,4 @@
-"""Imports go down: cli → report → verbs → tasks → models, objectives, data, training → the base.
+"""Imports go down: cli → report → verbs → tasks, pretraining → models, objectives, data, training → the base.
 
 `objectives` may use `models`; nothing else goes sideways. And what is heavy is loaded by the command that needs it.
 """
@@ -18,7 +18,8 @@ BELOW: dict[str, set[str]] = {part: set() for part in BASE}
 BELOW |= {"recipes": {"config", "errors"}, "files": {"errors"}}
 BELOW |= {"models": BASE, "data": BASE, "training": BASE, "objectives": BASE | {"models"}}
 BELOW["tasks"] = BASE | {"models", "data", "training", "objectives"}
-BELOW["verbs"] = BELOW["tasks"] | {"tasks"}
+BELOW["pretraining"] = BELOW["tasks"]
+BELOW["verbs"] = BELOW["tasks"] | {"tasks", "pretraining"}
 BELOW["report"] = BELOW["verbs"] | {"verbs"}
 BELOW["cli"] = BELOW["report"] | {"report"}
 BELOW["__main__"] = {"cli"}

@@ -86,6 +86,8 @@ class MaskingConfig(Section):
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
+    kind: Literal["rtd"] = "rtd"
+    """What is trained: "rtd", replaced token detection."""
     gen_weight: NotNegative = 1.0
     """Weight of the generator's loss."""
     disc_weight: NotNegative = 50.0

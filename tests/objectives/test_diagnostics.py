@@ -6,12 +6,13 @@ from support.networks import build, make_inputs, run
 
 from electrify.models.inputs import Inputs
 from electrify.objectives.diagnostics import diagnose, find_trouble, plateau_loss, summarise, unigram_entropy
+from electrify.objectives.objective import join_figures
 
 
 def test_figures_are_those_counted_by_hand() -> None:
     rtd = build().eval()
     rows, output = run(rtd, make_inputs())
-    figures = diagnose([summarise(output)])
+    figures = diagnose(summarise(output))
     logits = rtd.generator(Inputs(rows.masking.masked_ids)).flatten(0, 1)
     probabilities = logits[rows.masking.positions].detach().softmax(-1)
     right = output.original_ids
@@ -24,8 +25,8 @@ def test_figures_are_those_counted_by_hand() -> None:
 
 def test_micro_batches_count_by_their_predictions_not_equally() -> None:
     large, small = (run(build().eval(), make_inputs(rows), step=rows)[1] for rows in (6, 2))
-    both = diagnose([summarise(large), summarise(small)])
-    entropies = [diagnose([summarise(output)])["gen_entropy"] for output in (large, small)]
+    both = diagnose(join_figures([summarise(large), summarise(small)]))
+    entropies = [diagnose(summarise(output))["gen_entropy"] for output in (large, small)]
     sizes = [len(output.original_ids) for output in (large, small)]
     expected = sum(entropy * size for entropy, size in zip(entropies, sizes, strict=True)) / sum(sizes)
     assert both["gen_entropy"] == pytest.approx(expected)

@@ -142,8 +142,8 @@ def test_micro_batches_sum_up_to_the_batch(body: object) -> None:
     whole = {name: gradient.clone() for name, gradient in gradients(rtd).items() if gradient is not None}
     rtd.zero_grad()
     for start in (0, 2, 4):
-        part = rtd.mask_rows(Inputs(inputs.input_ids[start : start + 2]), rows.keys[start : start + 2])
-        rtd(part, total_masked=rows.num_masked, total_tokens=rows.num_tokens).loss.backward()
+        part = rtd.prepare(Inputs(inputs.input_ids[start : start + 2]), rows.keys[start : start + 2])
+        rtd(part, totals=rows.counts).loss.backward()
     for name, gradient in gradients(rtd).items():
         if gradient is not None:
             torch.testing.assert_close(gradient, whole[name], rtol=1e-4, atol=1e-6)

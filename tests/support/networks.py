@@ -55,5 +55,5 @@ def make_inputs(num_rows: int = 4, length: int = 16, *, num_padding: int = 0) ->
 
 
 def run(rtd: ReplacedTokenDetection, inputs: Inputs, *, step: int = 0) -> tuple[MaskedRows, RTDOutput]:
-    rows = rtd.mask_rows(inputs, row_keys(0, step, torch.arange(len(inputs.input_ids))))
-    return rows, rtd(rows, total_masked=rows.num_masked, total_tokens=rows.num_tokens, with_figures=True)
+    rows = rtd.prepare(inputs, row_keys(0, step, torch.arange(len(inputs.input_ids))))
+    return rows, rtd(rows, totals=rows.counts, with_figures=True)

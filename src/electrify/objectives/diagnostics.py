@@ -1,63 +1,53 @@
 """What a corrupted batch tells about the two networks, and warnings when one of them does not learn."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from electrify.objectives.objective import Figures
 from electrify.objectives.ranking import auc, average_precision, recall_at_false_positives
-from electrify.objectives.rtd import RTDOutput
 
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one forward pass contributes to the figures; small enough to keep."""
-
-    num_best_right: float
-    num_sampled_right: float
-    entropy_sum: float
-    num_masked: int
-    scores: Tensor
-    """Discriminator's logits at the real tokens, (N,)."""
-    labels: Tensor
-    """(N,) bool."""
+if TYPE_CHECKING:
+    from electrify.objectives.rtd import RTDOutput
 
 
 @torch.no_grad()
-def summarise(output: RTDOutput) -> Summary:
-    """Reduce a forward pass to counts; synchronises with the device.
+def summarise(output: "RTDOutput") -> Figures:
+    """Reduce a forward pass to counts, and the discriminator's scores and labels at the real tokens.
 
     Raises:
         ValueError: If the forward pass was made without figures.
     """
     if output.best_ids is None or output.gen_entropy is None:
         raise ValueError("the forward pass was made without figures; pass with_figures=True")
-    return Summary(
-        num_best_right=float((output.best_ids == output.original_ids).sum()),
-        num_sampled_right=float((output.sampled_ids == output.original_ids).sum()),
-        entropy_sum=float(output.gen_entropy.double().sum()),
-        num_masked=output.original_ids.numel(),
-        scores=output.disc_logits,
-        labels=output.is_replaced,
-    )
+    return {
+        "num_best_right": (output.best_ids == output.original_ids).sum()[None],
+        "num_sampled_right": (output.sampled_ids == output.original_ids).sum()[None],
+        "entropy_sum": output.gen_entropy.double().sum()[None],
+        "num_masked": torch.full((1,), output.original_ids.numel(), device=output.original_ids.device),
+        "scores": output.disc_logits,
+        "labels": output.is_replaced,
+    }
 
 
-def diagnose(summaries: Sequence[Summary]) -> dict[str, float]:
-    """Return the figures of some forward passes taken together.
+def diagnose(figures: Figures) -> dict[str, float]:
+    """Return the figures of some forward passes taken together; synchronises with the device.
+
+    Args:
+        figures: What `summarise` returned, joined.
 
     Returns:
         gen_accuracy (share of predictions whose most likely token is the original), gen_sampled_accuracy (share of
         samples equal to the original), gen_entropy (mean, nats), share_replaced (of real tokens), disc_auc,
         disc_average_precision, disc_recall_at_1pct (recall with 1 % of the original tokens flagged).
     """
-    num_masked = max(1, sum(summary.num_masked for summary in summaries))
-    scores = torch.cat([summary.scores for summary in summaries])
-    labels = torch.cat([summary.labels for summary in summaries])
+    num_masked = max(1, sum(figures["num_masked"].tolist()))
+    scores, labels = figures["scores"], figures["labels"]
     return {
-        "gen_accuracy": sum(summary.num_best_right for summary in summaries) / num_masked,
-        "gen_sampled_accuracy": sum(summary.num_sampled_right for summary in summaries) / num_masked,
-        "gen_entropy": sum(summary.entropy_sum for summary in summaries) / num_masked,
+        "gen_accuracy": sum(figures["num_best_right"].tolist()) / num_masked,
+        "gen_sampled_accuracy": sum(figures["num_sampled_right"].tolist()) / num_masked,
+        "gen_entropy": sum(figures["entropy_sum"].tolist()) / num_masked,
         "share_replaced": float(labels.double().mean()),
         "disc_auc": auc(scores, labels),
         "disc_average_precision": average_precision(scores, labels),

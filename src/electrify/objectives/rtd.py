@@ -5,18 +5,21 @@ language model; one of its samples is put at each chosen position; the discrimin
 it was replaced. A sample that happens to be the original is not replaced. No gradient passes through the sample.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from electrify.config import MaskingConfig, ObjectiveConfig
-from electrify.models.heads import Discriminator, Generator
+from electrify.models.heads import Discriminator, Generator, Network
 from electrify.models.inputs import Inputs
 from electrify.noise import fold
+from electrify.objectives import diagnostics
 from electrify.objectives.corruption import corrupt
 from electrify.objectives.masking import Masking, mask
+from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.vocabulary import predict_tokens
 
 _GENERATOR, _DISCRIMINATOR = 1, 2  # sites of dropout are numbered within a network
@@ -38,6 +41,11 @@ class MaskedRows:
     def num_masked(self) -> int:
         """Return how many predictions the generator makes."""
         return self.masking.positions.numel()
+
+    @property
+    def counts(self) -> Counts:
+        """Return how many terms each loss has: predictions and real tokens."""
+        return {"gen_loss": self.num_masked, "disc_loss": self.num_tokens}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,13 @@ class RTDOutput:
     corrupted_ids: Tensor
     """What the discriminator saw, (B, T) int64."""
 
+    @property
+    def sums(self) -> dict[str, Tensor]:
+        """Return the sums of both losses."""
+        return {"gen_loss": self.gen_loss, "disc_loss": self.disc_loss}
 
-class ReplacedTokenDetection(nn.Module):
+
+class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
     """The two networks and how they are trained together.
 
     Args:
@@ -78,6 +91,7 @@ class ReplacedTokenDetection(nn.Module):
         mask_id: Id of [MASK].
     """
 
+    title = "replaced token detection"
     special_ids: Tensor
 
     def __init__(
@@ -98,7 +112,7 @@ class ReplacedTokenDetection(nn.Module):
         self.mask_id = mask_id
         self.register_buffer("special_ids", torch.tensor(special_ids), persistent=False)
 
-    def mask_rows(self, inputs: Inputs, keys: Tensor) -> MaskedRows:
+    def prepare(self, inputs: Inputs, keys: Tensor) -> MaskedRows:
         """Draw the masks of some rows; the same for a row whatever it is batched with.
 
         Args:
@@ -111,15 +125,13 @@ class ReplacedTokenDetection(nn.Module):
         masking = mask(ids, lengths, keys, special_ids=self.special_ids, mask_id=self.mask_id, config=self.masking)
         return MaskedRows(inputs, keys, masking, int(lengths.sum()))
 
-    def forward(
-        self, rows: MaskedRows, *, total_masked: int, total_tokens: int, with_figures: bool = False
-    ) -> RTDOutput:
+    def forward(self, rows: MaskedRows, *, totals: Counts, with_figures: bool = False) -> RTDOutput:
         """Corrupt the rows and compute both losses.
 
         Args:
             rows: A micro-batch.
-            total_masked: Predictions in the whole batch of the step; the generator's loss is a mean over them.
-            total_tokens: Real tokens in the whole batch; the discriminator's loss is a mean over them.
+            totals: Predictions ("gen_loss") and real tokens ("disc_loss") in the whole batch of the step; the losses
+                are means over them.
             with_figures: Whether `best_ids` and `gen_entropy` are computed.
         """
         ids, positions = rows.inputs.input_ids, rows.masking.positions
@@ -148,8 +160,8 @@ class ReplacedTokenDetection(nn.Module):
         disc_loss = F.binary_cross_entropy_with_logits(disc_logits, is_replaced.float(), reduction="sum")
 
         loss = self.objective.gen_weight * predictions.loss / max(
-            total_masked, 1
-        ) + self.objective.disc_weight * disc_loss / max(total_tokens, 1)
+            totals["gen_loss"], 1
+        ) + self.objective.disc_weight * disc_loss / max(totals["disc_loss"], 1)
         return RTDOutput(
             loss=loss,
             gen_loss=predictions.loss.detach(),
@@ -162,6 +174,23 @@ class ReplacedTokenDetection(nn.Module):
             is_replaced=is_replaced,
             corrupted_ids=corruption.corrupted_ids,
         )
+
+    def figures(self, output: RTDOutput) -> Figures:
+        """Reduce a forward pass to what `diagnose` needs; see `diagnostics.summarise`."""
+        return diagnostics.summarise(output)
+
+    def diagnose(self, figures: Figures) -> dict[str, float]:
+        """Return the figures of some forward passes; see `diagnostics.diagnose`."""
+        return diagnostics.diagnose(figures)
+
+    def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
+        """Say which network does not learn; see `diagnostics.find_trouble`."""
+        plateau = diagnostics.plateau_loss(token_counts, mask_token_prob=self.masking.mask_token_prob)
+        return diagnostics.find_trouble(held_out["gen_loss"], held_out["disc_auc"], plateau=plateau)
+
+    def networks(self) -> dict[str, Network]:
+        """Return both networks."""
+        return {"discriminator": self.discriminator, "generator": self.generator}
 
     def _inputs(self, rows: MaskedRows, ids: Tensor, network: int) -> Inputs:
         keys = fold(rows.keys, network) if self.training else None

@@ -55,8 +55,8 @@ def corrupt(
     limit = rtd.discriminator.config.max_position_embeddings
     for number, encoded in enumerate(tokenizer.encode(list(texts), max_length=limit)):
         inputs = Inputs(torch.tensor([encoded.input_ids]))
-        rows = rtd.mask_rows(inputs, row_keys(seed, 0, torch.tensor([number])))
-        output = rtd(rows, total_masked=rows.num_masked, total_tokens=rows.num_tokens)
+        rows = rtd.prepare(inputs, row_keys(seed, 0, torch.tensor([number])))
+        output = rtd(rows, totals=rows.counts)
         results.append(
             [
                 CorruptedToken(tokenizer.token(original), tokenizer.token(shown), original != shown, probability)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 from electrify import __version__
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
-from electrify.data.tokenizer import Tokenizer
 from electrify.files import new_folder, write_text
 from electrify.models.checkpoint import save_model
-from electrify.objectives.rtd import ReplacedTokenDetection
+from electrify.objectives.objective import AnyObjective
 
 if TYPE_CHECKING:
     from electrify.verbs.pretrain import PretrainReport
@@ -23,24 +22,25 @@ _USES = {
 
 
 def publish_networks(
-    rtd: ReplacedTokenDetection,
-    tokenizer: Tokenizer,
+    objective: AnyObjective,
     config: PretrainConfig,
     report: "PretrainReport",
     shards: ShardFolder,
     folder: Path,
 ) -> None:
-    """Write `discriminator/` and `generator/` into a run's folder, each complete or not there.
+    """Write the networks of an objective into a run's folder, each into one of its own, complete or not there.
 
     Args:
-        rtd: The trained networks.
-        tokenizer: What they were trained with.
+        objective: With the trained networks.
         config: What was asked for.
         report: What came of it.
         shards: What it was trained on.
         folder: The run's folder.
     """
-    for role, network in (("discriminator", rtd.discriminator), ("generator", rtd.generator)):
+    tokenizer, networks = shards.tokenizer(), objective.networks()
+    for role, network in networks.items():
+        others = [other for other in networks if other != role]
+        card = _model_card(role, type(network).__name__, objective.title, others, config, report, shards)
         ours = {
             "version": __version__,
             "role": role,
@@ -55,10 +55,18 @@ def publish_networks(
                 max_length=config.model.max_positions,
                 has_token_types=config.model.body == "electra",
             )
-            write_text(temporary / "README.md", _model_card(role, type(network).__name__, config, report, shards))
+            write_text(temporary / "README.md", card)
 
 
-def _model_card(role: str, network: str, config: PretrainConfig, report: "PretrainReport", shards: ShardFolder) -> str:
+def _model_card(
+    role: str,
+    network: str,
+    objective: str,
+    others: list[str],
+    config: PretrainConfig,
+    report: "PretrainReport",
+    shards: ShardFolder,
+) -> str:
     auto_class, what_it_does = _USES[network]
     counts = shards.manifest["train"]
     data = {
@@ -78,13 +86,13 @@ def _model_card(role: str, network: str, config: PretrainConfig, report: "Pretra
     results = {key: f"{value:.4f}" for key, value in report.validation.items()}
     return f"""---
 library_name: transformers
-tags: [electrify, replaced-token-detection, {config.model.body}]
+tags: [electrify, {objective.replace(" ", "-")}, {config.model.body}]
 ---
 
-# {role.capitalize()} trained by replaced token detection
+# {role.capitalize()} trained by {objective}
 
-`{network}`: {what_it_does}. Trained with electrify {__version__}, together with its {
-        "generator" if role == "discriminator" else "discriminator"
+`{network}`: {what_it_does}. Trained with electrify {__version__}{
+        f", together with its {' and '.join(others)}" if others else ""
     }.
 
 ```python

@@ -1,0 +1,36 @@
+"""A first guess at the token embeddings of a run: which tokens stand near which in its data."""
+
+from collections.abc import Sequence
+
+import torch
+
+from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
+from electrify.data.shards import ShardFolder
+from electrify.models.electra import ElectraModel
+from electrify.models.heads import Network
+from electrify.models.modernbert import ModernBertModel
+
+_COUNTED_TOKENS = 16_000_000
+
+
+@torch.no_grad()
+def start_from_neighbours(networks: Sequence[Network], shards: ShardFolder) -> None:
+    """Give the token embeddings of networks vectors of co-occurrence, in place.
+
+    They get the length that random values have on average; special tokens and tokens that do not occur keep theirs.
+
+    Args:
+        networks: Those of an objective before the first step.
+        shards: What they will be trained on; the first 16 million tokens are counted.
+    """
+    tokenizer = shards.tokenizer()
+    counts = count_neighbours(shards.stream("train", max_tokens=_COUNTED_TOKENS), vocab_size=tokenizer.vocab_size)
+    counts[list(tokenizer.special_ids)] = 0
+    occurs = torch.from_numpy(counts.any(axis=1))
+    for network in networks:
+        table = (
+            network if isinstance(network, ElectraModel | ModernBertModel) else network.body
+        ).word_embeddings.weight
+        size = table.shape[1]
+        vectors = neighbour_vectors(counts, size=size) * (network.config.initializer_range * size**0.5)
+        table[occurs] = vectors[occurs].to(table)

@@ -1,0 +1,52 @@
+"""Sums over the steps that one line of metrics stands for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electrify.pretraining.step import StepResult
+
+
+class Window:
+    """Adds up losses without waiting for the device.
+
+    Attributes:
+        tokens_seen: Real tokens since the run began; not set back.
+        last: The last step added.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self.tokens_seen = 0
+        self.last: StepResult | None = None
+
+    def add(self, result: StepResult) -> None:
+        """Add a step."""
+        for name, value in result.sums.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + result.counts[name]
+        self.tokens_seen += result.num_tokens
+        self.last = result
+
+    def clear(self) -> None:
+        """Begin the next line."""
+        self._sums, self._counts = {}, {}
+
+    def losses(self) -> dict[str, float]:
+        """Return the mean of each loss over its terms; waits for the device."""
+        return {name: float(value) / max(1, self._counts[name]) for name, value in self._sums.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a saved state keeps."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        return {"sums": sums, "counts": dict(self._counts), "tokens_seen": self.tokens_seen}
+
+    def load(self, saved: dict[str, Any], *, device: torch.device) -> None:
+        """Continue from what `to_json` returned."""
+        self._sums = {
+            name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in saved["sums"].items()
+        }
+        self._counts = dict(saved["counts"])
+        self.tokens_seen = saved["tokens_seen"]
