@@ -17,6 +17,7 @@ _VERBS = {
     "finetune": "finetune",
     "evaluate": "predict",
     "predict": "predict",
+    "import_tensorflow": "import_tensorflow",
 }
 
 __all__ = ["__version__", *_VERBS]

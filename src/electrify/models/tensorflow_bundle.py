@@ -21,7 +21,7 @@ from torch import Tensor
 
 from electrify.errors import CheckpointError, did_you_mean
 from electrify.models.crc32c import crc32c, mask
-from electrify.models.tensorflow_table import Malformed, read_table, read_varint
+from electrify.models.tensorflow_table import MalformedError, read_table, read_varint
 
 _HEADER = b""
 _TYPES = {1: torch.float32, 2: torch.float64, 9: torch.int64, 14: torch.bfloat16, 19: torch.float16, 3: torch.int32}
@@ -68,11 +68,15 @@ def find_checkpoint(path: Path) -> Path:
         if latest in [one.stem for one in found]:
             return path / latest
         names = ", ".join(one.stem for one in found[:5]) or "no .index file"
-        raise CheckpointError(f"{path}: not one TensorFlow checkpoint but: {names}. Name one, as {path}/model.ckpt-1000.")
+        raise CheckpointError(
+            f"{path}: not one TensorFlow checkpoint but: {names}. Name one, as {path}/model.ckpt-1000."
+        )
     prefix = path.with_suffix("") if path.suffix == ".index" else path
     if not prefix.with_name(prefix.name + ".index").is_file():
         near = did_you_mean(prefix.name, [one.stem for one in prefix.parent.glob("*.index")])
-        raise CheckpointError(f"{prefix}: no TensorFlow checkpoint of this name ({prefix.name}.index is missing).{near}")
+        raise CheckpointError(
+            f"{prefix}: no TensorFlow checkpoint of this name ({prefix.name}.index is missing).{near}"
+        )
     return prefix
 
 
@@ -92,10 +96,12 @@ def read_bundle(prefix: Path) -> dict[str, BundleTensor]:
         sizes = [path.stat().st_size for path in files]
         tensors = [tensor for key, value in table.items() if (tensor := _read_entry(key, value, files)) is not None]
         _check_places(tensors, dict(zip(files, sizes, strict=True)))
-    except Malformed as problem:
+    except MalformedError as problem:
         raise CheckpointError(f"{index}: {problem}.") from None
     except OSError as problem:
-        raise CheckpointError(f"{problem.filename}: cannot be read ({problem.strerror}). The checkpoint has it.") from None
+        raise CheckpointError(
+            f"{problem.filename}: cannot be read ({problem.strerror}). The checkpoint has it."
+        ) from None
     return {tensor.name: tensor for tensor in tensors}
 
 
@@ -131,13 +137,13 @@ def _latest(path: Path) -> str:
 
 def _data_files(prefix: Path, header: bytes | None) -> list[Path]:
     if header is None:
-        raise Malformed("has no header, so it is not the index of a checkpoint")
+        raise MalformedError("has no header, so it is not the index of a checkpoint")
     fields = dict(_fields(header))
     if fields.get(2, 0) != 0:
-        raise Malformed("was written on a machine with big-endian numbers, which is not supported")
+        raise MalformedError("was written on a machine with big-endian numbers, which is not supported")
     count = fields.get(1, 0)
     if not isinstance(count, int) or not 1 <= count <= _HIGHEST_FILES:
-        raise Malformed(f"says that there are {count!r} data files")
+        raise MalformedError(f"says that there are {count!r} data files")
     first = prefix.with_name(f"{prefix.name}.data-00000-of-{count:05}")
     first.stat()  # before thousands of names are made on the word of the header
     return [prefix.with_name(f"{prefix.name}.data-{number:05}-of-{count:05}") for number in range(count)]
@@ -147,11 +153,11 @@ def _read_entry(key: bytes, value: bytes, files: list[Path]) -> BundleTensor | N
     try:
         name = key.decode()
     except UnicodeDecodeError:
-        raise Malformed("a tensor's name is not UTF-8") from None
+        raise MalformedError("a tensor's name is not UTF-8") from None
     fields: dict[int, Field] = {}
     for number, field in _fields(value):
         if number == 7:
-            raise Malformed(f"tensor '{name}' is stored in slices, which is not supported")
+            raise MalformedError(f"tensor '{name}' is stored in slices, which is not supported")
         fields[number] = field
     dtype = _TYPES.get(_whole(fields, 1))
     if dtype is None:
@@ -159,28 +165,28 @@ def _read_entry(key: bytes, value: bytes, files: list[Path]) -> BundleTensor | N
     shape = _read_shape(fields.get(2, b""), name)
     file_number, offset, num_bytes = _whole(fields, 3), _whole(fields, 4), _whole(fields, 5)
     if num_bytes != math.prod(shape) * dtype.itemsize:
-        raise Malformed(f"tensor '{name}' of shape {list(shape)} is said to have {num_bytes} bytes")
+        raise MalformedError(f"tensor '{name}' of shape {list(shape)} is said to have {num_bytes} bytes")
     if file_number >= len(files):
-        raise Malformed(f"tensor '{name}' is said to lie in data file {file_number} of {len(files)}")
+        raise MalformedError(f"tensor '{name}' is said to lie in data file {file_number} of {len(files)}")
     return BundleTensor(files[file_number], name, shape, dtype, offset, num_bytes, _whole(fields, 6))
 
 
 def _read_shape(data: Field, name: str) -> tuple[int, ...]:
     if not isinstance(data, bytes):
-        raise Malformed(f"tensor '{name}' has no shape")
+        raise MalformedError(f"tensor '{name}' has no shape")
     sizes = []
     for number, field in _fields(data):
         if number == 2 and isinstance(field, bytes):
             sizes.append(_whole(dict(_fields(field)), 1))
     if len(sizes) > _HIGHEST_DIMENSIONS or any(size >= 1 << 63 for size in sizes):
-        raise Malformed(f"tensor '{name}' has an impossible shape")
+        raise MalformedError(f"tensor '{name}' has an impossible shape")
     return tuple(sizes)
 
 
 def _whole(fields: dict[int, Field], number: int) -> int:
     value = fields.get(number, 0)  # a field of value 0 is not written
     if not isinstance(value, int):
-        raise Malformed(f"field {number} of an entry is not a number")
+        raise MalformedError(f"field {number} of an entry is not a number")
     return value
 
 
@@ -199,10 +205,10 @@ def _fields(data: bytes) -> Iterator[tuple[int, Field]]:
         elif kind in (_FIXED32, _FIXED64):
             length = 4 if kind == _FIXED32 else 8
         else:
-            raise Malformed("an entry is no protocol buffer")
+            raise MalformedError("an entry is no protocol buffer")
         content = data[place : place + length]
         if len(content) != length:
-            raise Malformed("an entry is cut short")
+            raise MalformedError("an entry is cut short")
         place += length
         yield number, content if kind == _BYTES else struct.unpack("<I" if length == 4 else "<Q", content)[0]
 
@@ -212,9 +218,9 @@ def _check_places(tensors: list[BundleTensor], sizes: dict[Path, int]) -> None:
     for tensor in sorted(tensors, key=lambda one: (one.path, one.offset, one.num_bytes)):
         end = tensor.offset + tensor.num_bytes
         if end > sizes[tensor.path]:
-            raise Malformed(
+            raise MalformedError(
                 f"tensor '{tensor.name}' ends at byte {end} of {tensor.path.name}, which has {sizes[tensor.path]}"
             )
         if tensor.offset < free_from[tensor.path]:
-            raise Malformed(f"tensor '{tensor.name}' overlaps another one")
+            raise MalformedError(f"tensor '{tensor.name}' overlaps another one")
         free_from[tensor.path] = end

@@ -1,7 +1,7 @@
 """The two networks of an original ELECTRA checkpoint: which tensor is which parameter, and what sizes they tell.
 
-Names and layout are those of google-research/electra (model/modeling.py, run_pretraining.py): the discriminator's body is
-under `electra`, the generator's under `generator`, heads under `discriminator_predictions` and `generator_predictions`.
+Names and layout are those of google-research/electra (model/modeling.py, run_pretraining.py): the discriminator's
+body is under `electra`, the generator's under `generator`, heads under `…_predictions`.
 A generator without `generator/embeddings` uses the discriminator's whole block; one without `generator` at all is the
 discriminator's body with another head. Matrices lie there as (in, out), here as (out, in). Sizes follow from shapes,
 except the number of heads, which no tensor tells.
@@ -10,7 +10,6 @@ except the number of heads, which no tensor tells.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -67,8 +66,10 @@ def read_pair(tensors: Tensors, *, num_heads: int | None = None, pad_token_id: i
     generator = None
     if has_discriminator_head or not has_generator_head or has_own_layers:
         config = _read_sizes(tensors, _DISCRIMINATOR, num_heads, pad_token_id)
-        network = ElectraForPreTraining if has_discriminator_head else ElectraModel
-        discriminator = _build(network, config, tensors, body=_DISCRIMINATOR)
+        if has_discriminator_head:
+            discriminator = _build(ElectraForPreTraining, config, tensors, body=_DISCRIMINATOR)
+        else:
+            discriminator = _build(ElectraModel, config, tensors, body=_DISCRIMINATOR)
     if has_generator_head:
         body = _GENERATOR if has_own_layers else _DISCRIMINATOR
         config = _read_sizes(tensors, body, None if has_own_layers else num_heads, pad_token_id)
@@ -91,7 +92,7 @@ def _read_sizes(tensors: Tensors, body: str, num_heads: int | None, pad_token_id
             embedding_size=embedding_size,
             hidden_size=hidden_size,
             num_hidden_layers=max(numbers) + 1,
-            num_attention_heads=num_heads or max(1, hidden_size // HEAD_SIZE),
+            num_attention_heads=max(1, hidden_size // HEAD_SIZE) if num_heads is None else num_heads,
             intermediate_size=intermediate_size,
             max_position_embeddings=max_positions,
             type_vocab_size=num_types,
@@ -113,13 +114,13 @@ def _shape(tensors: Tensors, name: str, num_dimensions: int) -> tuple[int, ...]:
         )
     shape = tensors[name].shape
     if len(shape) != num_dimensions:
-        raise CheckpointError(f"{tensors[name].path}: tensor '{name}' is {list(shape)}, not {num_dimensions}-dimensional.")
+        raise CheckpointError(
+            f"{tensors[name].path}: tensor '{name}' is {list(shape)}, not {num_dimensions}-dimensional."
+        )
     return shape
 
 
-def _build(
-    network: type[ElectraNetwork], config: ElectraConfig, tensors: Tensors, *, body: str
-) -> ElectraNetwork:
+def _build(network: type[ElectraNetwork], config: ElectraConfig, tensors: Tensors, *, body: str) -> ElectraNetwork:
     with torch.device("meta"):
         model = network(config)
     sources = {name: _source(name, tensors, body) for name, _ in model.named_parameters()}

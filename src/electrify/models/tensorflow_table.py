@@ -27,7 +27,7 @@ _PLAIN, _SNAPPY = 0, 1
 _HIGHEST_VARINT_BYTES = 10
 
 
-class Malformed(Exception):
+class MalformedError(Exception):
     """What is read is not what the format says; the reader of the file adds its name."""
 
 
@@ -45,7 +45,7 @@ def read_table(path: Path) -> dict[bytes, bytes]:
         raise CheckpointError(f"{path}: cannot be read ({problem.strerror}).") from None
     try:
         return _entries(data)
-    except Malformed as problem:
+    except MalformedError as problem:
         raise CheckpointError(
             f"{path}: not a whole TensorFlow index ({problem}). It may be cut short or damaged; copy it again."
         ) from None
@@ -58,25 +58,25 @@ def read_varint(data: bytes, place: int) -> tuple[int, int]:
         The number, below 2⁶⁴, and the place behind it.
 
     Raises:
-        Malformed: If the data ends in it, or it is longer than 64 bits.
+        MalformedError: If the data ends in it, or it is longer than 64 bits.
     """
     number = 0
     for count in range(_HIGHEST_VARINT_BYTES):
         if place + count >= len(data):
-            raise Malformed("a number is cut short")
+            raise MalformedError("a number is cut short")
         byte = data[place + count]
         number |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
             if number >= 1 << 64:
                 break
             return number, place + count + 1
-    raise Malformed("a number has more than 64 bits")
+    raise MalformedError("a number has more than 64 bits")
 
 
 def _entries(data: bytes) -> dict[bytes, bytes]:
     end = len(data) - _FOOTER_BYTES
     if end < 0 or int.from_bytes(data[-8:], "little") != _MAGIC:
-        raise Malformed("the magic number at its end is missing")
+        raise MalformedError("the magic number at its end is missing")
     footer = data[end:]
     _, place = _read_handle(footer, 0)
     index, _ = _read_handle(footer, place)
@@ -85,15 +85,15 @@ def _entries(data: bytes) -> dict[bytes, bytes]:
     for _, value in _block_entries(_block(data, *index)):
         (offset, size), _ = _read_handle(value, 0)
         if offset < free_from:
-            raise Malformed("its blocks overlap")
+            raise MalformedError("its blocks overlap")
         free_from = offset + size + _TRAILER_BYTES
         for key, content in _block_entries(_block(data, offset, size)):
             if last is not None and key <= last:
-                raise Malformed("its keys do not rise")
+                raise MalformedError("its keys do not rise")
             entries[key] = content
             last = key
         if len(entries) > _HIGHEST_ENTRIES:
-            raise Malformed(f"over {_HIGHEST_ENTRIES} entries")
+            raise MalformedError(f"over {_HIGHEST_ENTRIES} entries")
     return entries
 
 
@@ -106,36 +106,36 @@ def _read_handle(data: bytes, place: int) -> tuple[tuple[int, int], int]:
 def _block(data: bytes, offset: int, size: int) -> bytes:
     end = offset + size
     if end + _TRAILER_BYTES > len(data) - _FOOTER_BYTES:
-        raise Malformed("a block lies outside of the file")
+        raise MalformedError("a block lies outside of the file")
     stored = int.from_bytes(data[end + 1 : end + _TRAILER_BYTES], "little")
     if mask(crc32c(data[offset : end + 1])) != stored:
-        raise Malformed("the checksum of a block does not fit")
+        raise MalformedError("the checksum of a block does not fit")
     kind, content = data[end], data[offset:end]
     if kind == _PLAIN:
         return content
     if kind == _SNAPPY:
         return _expand(content)
-    raise Malformed(f"a block is compressed in an unknown way, {kind}")
+    raise MalformedError(f"a block is compressed in an unknown way, {kind}")
 
 
 def _expand(content: bytes) -> bytes:
     num_bytes, _ = read_varint(content, 0)
     if num_bytes > _HIGHEST_EXPANSION * len(content):
-        raise Malformed(f"a block would expand to {num_bytes} bytes")
+        raise MalformedError(f"a block would expand to {num_bytes} bytes")
     try:
         expanded: bytes = pyarrow.Codec("snappy").decompress(content, decompressed_size=num_bytes, asbytes=True)
     except (pyarrow.ArrowException, OSError):
-        raise Malformed("a compressed block is damaged") from None
+        raise MalformedError("a compressed block is damaged") from None
     return expanded
 
 
 def _block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
     if len(block) < 4:
-        raise Malformed("a block is too short")
+        raise MalformedError("a block is too short")
     num_restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (num_restarts + 1)
     if end < 0:
-        raise Malformed("a block is too short")
+        raise MalformedError("a block is too short")
     place, key = 0, b""
     while place < end:
         num_shared, place = read_varint(block, place)
@@ -143,9 +143,9 @@ def _block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         num_value, place = read_varint(block, place)
         value_place = place + num_new
         if num_shared > len(key) or value_place + num_value > end:
-            raise Malformed("an entry is longer than its block")
+            raise MalformedError("an entry is longer than its block")
         if num_shared + num_new > _HIGHEST_KEY_BYTES:
-            raise Malformed("a key is too long")
+            raise MalformedError("a key is too long")
         key = key[:num_shared] + block[place:value_place]
         place = value_place + num_value
         yield key, block[value_place:place]
