@@ -64,18 +64,19 @@ class DocumentEncoder:
         row_lengths: list[tuple[int, int]] = []
         num_cut = 0
         for document, parts in zip(documents, self._encode_parts(documents), strict=True):
-            if not any(parts):
+            if not any(map(len, parts)):
                 continue
             if self.pack == "segments":
                 seed = xxhash.xxh3_64_intdigest(document.encode(), seed=_SEGMENT_SEED)
-                segments = segment_document(parts, max_length=self.max_length, seed=seed)
-                parts = [segments.token_ids]
+                sentences = [part.tolist() for part in parts]
+                segments = segment_document(sentences, max_length=self.max_length, seed=seed)
+                parts = [np.array(segments.token_ids, dtype=np.uint32)]
                 rows_per_document.append(len(segments.lengths))
                 row_lengths += segments.lengths
                 num_cut += segments.num_cut
             elif self.pack == "dense":
-                parts = [*parts, [self.tokenizer.sep_id]]
-            token_ids += [np.array(part, dtype=np.uint32) for part in parts]
+                parts = [*parts, np.array([self.tokenizer.sep_id], dtype=np.uint32)]
+            token_ids += parts
             lengths.append(sum(map(len, parts)))
             is_validation.append(is_held_out(document, self.validation_share))
         return EncodedBatch(
@@ -88,12 +89,12 @@ class DocumentEncoder:
             num_cut=num_cut,
         )
 
-    def _encode_parts(self, documents: Sequence[str]) -> list[list[list[int]]]:
+    def _encode_parts(self, documents: Sequence[str]) -> list[list[NDArray[np.uint32]]]:
         """Return each document as token ids of its parts: its lines for segments, else stretches of bounded length."""
         is_by_line = self.pack == "segments"
         parts = [document.split("\n") if is_by_line else _stretches(document) for document in documents]
         flat = [part for document_parts in parts for part in document_parts]
-        ids = iter([ids for group in _groups(flat) for ids in self.tokenizer.encode_plain(group)])
+        ids = iter([ids for group in _groups(flat) for ids in self.tokenizer.encode_corpus(group)])
         return [[next(ids) for _ in document_parts] for document_parts in parts]
 
 
@@ -120,7 +121,7 @@ def _stretches(document: str) -> list[str]:
     return [*stretches, document[start:]]
 
 
-_WHITE_SPACE = re.compile(r"\s")
+_WHITE_SPACE = re.compile(r"[ \t\r\n]")  # every tokenizer cuts here; at other control characters BERT's does not
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:

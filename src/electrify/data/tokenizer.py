@@ -12,10 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
 import xxhash
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_tokenizers, processors
 
+from electrify.data.word_cache import ID_DTYPE, WordCache, cuts_like_bert
 from electrify.errors import ConfigError, DataError
 from electrify.files import read_json, write_json, write_text
 
@@ -108,6 +111,19 @@ class Tokenizer:
         """
         encodings = self._plain_backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
+
+    @cached_property
+    def _word_cache(self) -> WordCache | None:
+        return WordCache(self._plain_backend) if cuts_like_bert(self._plain_backend) else None
+
+    def encode_corpus(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Return what `encode_plain` does, as arrays; several times as fast for tokenizers that split words as BERT.
+
+        The words seen so far are remembered, at most some 100 MB of them.
+        """
+        if self._word_cache:
+            return self._word_cache.encode(texts)
+        return [np.array(ids, dtype=ID_DTYPE) for ids in self.encode_plain(texts)]
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> list[Encoded]:
         """Encode texts, or pairs of texts, as a network reads them.
