@@ -130,6 +130,8 @@ class ScheduleConfig(Section):
     """Share of the run over which the learning rate rises."""
     decay_share: OpenShare = 0.2
     """warmup_stable_decay: share of the run over which the learning rate falls at the end."""
+    start_step: Annotated[int, Field(ge=0)] = 0
+    """Step at which this schedule begins; above 0 in a run that was extended by a second warm-up."""
 
 
 class TrainingConfig(Section):
@@ -175,6 +177,8 @@ class PretrainConfig(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of initial weights, order of rows, masks, samples and dropout."""
+    init_from: str | None = None
+    """Published folder to start from: a run's, or that of one network; its sizes take the place of [model]'s."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     masking: MaskingConfig = MaskingConfig()

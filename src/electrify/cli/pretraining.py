@@ -17,6 +17,7 @@ def pretrain(
     *,
     output: Path,
     resume: Annotated[bool, Parameter(negative=())] = False,
+    extend: int | None = None,
     verify: Annotated[bool, Parameter(negative=())] = False,
     config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
     overwrite: Overwrite = False,
@@ -28,12 +29,21 @@ def pretrain(
         recipe: A shipped recipe (paper-small, paper-base, paper-large, tiny, mini, small) or a TOML file.
         output: The run's folder.
         resume: Continue the run in the output folder from its newest saved state.
+        extend: Continue the finished run in the output folder for so many more steps; RECIPE is its config.toml.
         verify: Compare the digest of every shard first.
         config: Settings that replace the recipe's.
     """
     from electrify.verbs.pretrain import pretrain as run
 
-    report = run(recipe, output=output, overrides=overrides(config), resume=resume, verify=verify, overwrite=overwrite)
+    report = run(
+        recipe,
+        output=output,
+        overrides=overrides(config),
+        resume=resume,
+        extend=extend,
+        verify=verify,
+        overwrite=overwrite,
+    )
     rows = {
         "steps": report.steps,
         "tokens": report.tokens,

@@ -24,7 +24,7 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.toml"
     if path.exists():
-        _refuse_other_config(folder, recipes.load_recipe(path), config)
+        refuse_other_config(folder, recipes.load_recipe(path), config)
     environment = {
         **describe_environment(),
         "device": str(device),
@@ -51,7 +51,8 @@ def refuse_other_data(folder: Path, shards: ShardFolder, digest: str) -> None:
         )
 
 
-def _refuse_other_config(folder: Path, before: PretrainConfig, now: PretrainConfig) -> None:
+def refuse_other_config(folder: Path, before: PretrainConfig, now: PretrainConfig) -> None:
+    """Raise ConfigError if a run was begun with other settings than these, naming the first."""
     then_flat, now_flat = _flat(before), _flat(now)
     for key, value in then_flat.items():
         if value != now_flat[key]:

@@ -40,6 +40,13 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
     return parse_config(_merged(values, overrides or {}), source=str(recipe))
 
 
+def explicit_settings(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a user asked for: the overrides, and what stands in an own recipe; not what a shipped one says."""
+    path = _find(recipe)
+    own = {} if path.parent == _FOLDER else tomllib.loads(path.read_text(encoding="utf-8"))
+    return _merged(own, overrides or {})
+
+
 def parse_config(values: Mapping[str, Any], *, source: str) -> PretrainConfig:
     """Check values and return the config.
 
@@ -76,7 +83,7 @@ def render(config: PretrainConfig) -> str:
         if isinstance(value, BaseModel):
             sections += ["", f"# {(type(value).__doc__ or '').strip()}", f"[{name}]", *_render_fields(value)]
         else:
-            lines += [f"# {field.description}", f"{name} = {_toml_value(value)}"]
+            lines += [f"# {field.description}", _render_value(name, value)]
     return "\n".join(lines + sections) + "\n"
 
 
@@ -112,8 +119,12 @@ def _render_fields(section: BaseModel) -> list[str]:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         lines.append(f"# {field.description}")
-        lines.append(f"# {name} =" if value is None else f"{name} = {_toml_value(value)}")
+        lines.append(_render_value(name, value))
     return lines
+
+
+def _render_value(name: str, value: object) -> str:
+    return f"# {name} =" if value is None else f"{name} = {_toml_value(value)}"
 
 
 def _toml_value(value: object) -> str:

@@ -34,7 +34,8 @@ class Clock:
     @property
     def progress(self) -> float:
         """Return the share of the run that is done, in [0, 1]."""
-        share = self.step / self.schedule.num_steps
+        begin, end = self.schedule.start_step, self.schedule.num_steps
+        share = (self.step - begin) / max(1, end - begin)
         if self.schedule.budget_minutes is not None:
             share = max(share, self.seconds / 60 / self.schedule.budget_minutes)
         return min(1.0, share)
@@ -42,6 +43,8 @@ class Clock:
     @property
     def seconds_left(self) -> float:
         """Return the seconds that the rest takes at the speed so far; 0 at the end."""
+        if self.schedule.budget_minutes is None:
+            return self.seconds * (self.schedule.num_steps - self.step) / self.step if self.step else 0.0
         progress = self.progress
         return self.seconds * (1 - progress) / progress if progress else 0.0
 

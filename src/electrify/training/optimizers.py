@@ -22,18 +22,20 @@ class ParameterGroup:
     parameters: dict[str, nn.Parameter]
     learning_rate_scale: float = 1.0
     has_weight_decay: bool = True
+    waits: bool = False
+    """Whether they stay as they are while the optimizer `is_waiting`, for new parameters beside them to catch up."""
 
 
 def split_by_decay(
-    named: Iterable[tuple[str, nn.Parameter]], *, learning_rate_scale: float = 1.0
+    named: Iterable[tuple[str, nn.Parameter]], *, learning_rate_scale: float = 1.0, waits: bool = False
 ) -> list[ParameterGroup]:
     """Split parameters into those with weight decay (matrices) and those without (norms and biases: one dimension)."""
     parameters = dict(named)
     matrices = {name: parameter for name, parameter in parameters.items() if parameter.ndim > 1}
     vectors = {name: parameter for name, parameter in parameters.items() if parameter.ndim <= 1}
     groups = [
-        ParameterGroup(matrices, learning_rate_scale),
-        ParameterGroup(vectors, learning_rate_scale, has_weight_decay=False),
+        ParameterGroup(matrices, learning_rate_scale, waits=waits),
+        ParameterGroup(vectors, learning_rate_scale, has_weight_decay=False, waits=waits),
     ]
     return [group for group in groups if group.parameters]
 
@@ -44,12 +46,16 @@ class Adam:
     Args:
         groups: Disjoint groups of parameters.
         config: Rates, decays and clipping.
+
+    Attributes:
+        is_waiting: Whether groups that wait keep their values; their means go on, so they start with good ones.
     """
 
     def __init__(self, groups: list[ParameterGroup], config: OptimizerConfig) -> None:
         self._groups = groups
         self._config = config
         self._num_steps = 0
+        self.is_waiting = False
         self._named = {name: parameter for group in groups for name, parameter in group.parameters.items()}
         self._adam = torch.optim.AdamW(
             [{"params": list(group.parameters.values())} for group in groups],
@@ -72,7 +78,8 @@ class Adam:
         self._num_steps += 1
         step_scale, epsilon_scale = self._uncorrected() if not self._config.bias_correction else (1.0, 1.0)
         for group, settings in zip(self._groups, self._adam.param_groups, strict=True):
-            settings["lr"] = self._config.learning_rate * factor * group.learning_rate_scale * step_scale
+            scale = 0.0 if group.waits and self.is_waiting else group.learning_rate_scale
+            settings["lr"] = self._config.learning_rate * factor * scale * step_scale
             settings["eps"] = self._config.epsilon * epsilon_scale
             settings["weight_decay"] = self._config.weight_decay / step_scale if group.has_weight_decay else 0.0
         self._adam.step()
