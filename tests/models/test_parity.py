@@ -20,12 +20,16 @@ ELECTRA = [
     "ElectraForPreTraining",
     "ElectraForSequenceClassification",
     "ElectraForTokenClassification",
+    "ElectraForQuestionAnswering",
+    "ElectraForMultipleChoice",
 ]
 MODERNBERT = [
     "ModernBertModel",
     "ModernBertForMaskedLM",
     "ModernBertForSequenceClassification",
     "ModernBertForTokenClassification",
+    "ModernBertForQuestionAnswering",
+    "ModernBertForMultipleChoice",
 ]
 NUM_TOKENS = 30
 
@@ -63,6 +67,8 @@ def modernbert_config(**changes):
 
 
 def reference(name: str, **changes) -> nn.Module:
+    if name.endswith("QuestionAnswering"):
+        changes = {"num_labels": 2, **changes}
     config = electra_config(**changes) if name.startswith("Electra") else modernbert_config(**changes)
     torch.manual_seed(1)
     network = getattr(transformers, name)(config).eval()
@@ -84,6 +90,16 @@ def padded_inputs(name: str) -> tuple[Inputs, dict[str, Tensor]]:
     return Inputs(input_ids, attention_mask, token_type_ids), {**theirs, "token_type_ids": token_type_ids}
 
 
+def output_of(network: nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+    """Their first output in the shape of ours: start and end together, one score for each choice."""
+    if type(network).__name__.endswith("MultipleChoice"):
+        return network(**{key: value[None] for key, value in inputs.items()}).logits[0]
+    output = network(**inputs)
+    if type(network).__name__.endswith("QuestionAnswering"):
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    return output[0]
+
+
 def over_real(output: Tensor, attention_mask: Tensor) -> Tensor:
     return output[attention_mask.bool()] if output.shape[:2] == attention_mask.shape else output
 
@@ -99,7 +115,7 @@ def test_a_folder_of_theirs_gives_their_logits_and_gradients(name, tmp_path):
     ours = opened_here(theirs, tmp_path, name)
     inputs, their_inputs = padded_inputs(name)
     our_output = over_real(ours(inputs), inputs.attention_mask)
-    their_output = over_real(theirs(**their_inputs)[0], inputs.attention_mask)
+    their_output = over_real(output_of(theirs, their_inputs), inputs.attention_mask)
     torch.testing.assert_close(our_output, their_output, rtol=1e-5, atol=1e-5)
 
     weights = torch.randn(our_output.shape, generator=torch.Generator().manual_seed(3))
@@ -125,7 +141,7 @@ def test_a_folder_of_ours_opens_there_with_nothing_missing_or_unexpected(name, t
     inputs, their_inputs = padded_inputs(name)
     torch.testing.assert_close(
         over_real(ours(inputs), inputs.attention_mask),
-        over_real(theirs.eval()(**their_inputs)[0], inputs.attention_mask),
+        over_real(output_of(theirs.eval(), their_inputs), inputs.attention_mask),
         rtol=1e-5,
         atol=1e-5,
     )

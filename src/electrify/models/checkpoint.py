@@ -14,6 +14,7 @@ import torch
 
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
 from electrify.files import read_json, write_json
+from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
@@ -33,6 +34,12 @@ from electrify.models.modernbert_heads import (
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
 )
+from electrify.models.question_heads import (
+    ElectraForJointQuestionAnswering,
+    ElectraForQuestionAnswering,
+    ModernBertForJointQuestionAnswering,
+    ModernBertForQuestionAnswering,
+)
 from electrify.models.weights import StoredTensor, read_headers, read_tensors, write_tensors
 
 __all__ = ["load_model", "read_config", "resolve_folder", "save_model", "saved_network"]
@@ -47,11 +54,17 @@ _NETWORKS: dict[str, type[Network]] = {
         ElectraForPreTraining,
         ElectraForSequenceClassification,
         ElectraForTokenClassification,
+        ElectraForQuestionAnswering,
+        ElectraForJointQuestionAnswering,
+        ElectraForMultipleChoice,
         ModernBertModel,
         ModernBertForMaskedLM,
         ModernBertForPreTraining,
         ModernBertForSequenceClassification,
         ModernBertForTokenClassification,
+        ModernBertForQuestionAnswering,
+        ModernBertForJointQuestionAnswering,
+        ModernBertForMultipleChoice,
     )
 }
 _CLASSIFIERS = (
@@ -85,7 +98,13 @@ def saved_network(folder: str | Path) -> type[Network]:
     return _NETWORKS[names[0]]
 
 
-def save_model(model: Network, folder: str | Path, *, electrify: dict[str, Any] | None = None) -> None:
+def save_model(
+    model: Network,
+    folder: str | Path,
+    *,
+    electrify: dict[str, Any] | None = None,
+    problem_type: str | None = None,
+) -> None:
     """Write `config.json` and `model.safetensors` (float32) as Transformers reads them.
 
     Each file is written in one step; for a folder that is complete or not there, use `files.new_folder` around it.
@@ -94,6 +113,7 @@ def save_model(model: Network, folder: str | Path, *, electrify: dict[str, Any] 
         model: The bare network, unwrapped.
         folder: Made if it does not exist; other files in it are left alone.
         electrify: What to keep of our own, JSON-able; stands under the key "electrify".
+        problem_type: What a classifier's scores mean, as Transformers calls it ("regression", …); its pipelines read it.
 
     Raises:
         CheckpointError: If the network's parameters are not the published ones, as when its embeddings were replaced
@@ -110,7 +130,8 @@ def save_model(model: Network, folder: str | Path, *, electrify: dict[str, Any] 
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(tensors, folder)
-    write_json(folder / CONFIG_FILE, _settings_of(model, electrify))
+    settings = _settings_of(model, electrify)
+    write_json(folder / CONFIG_FILE, settings | ({"problem_type": problem_type} if problem_type else {}))
 
 
 @overload

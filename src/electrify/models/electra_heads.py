@@ -118,7 +118,16 @@ class ElectraForSequenceClassification(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of the classes, (B, C)."""
-        logits: Tensor = self.classifier(self.electra(inputs)[:, 0], inputs.dropout_keys)
+        return self.classify(self.pooled(inputs), inputs.dropout_keys)
+
+    def pooled(self, inputs: Inputs) -> Tensor:
+        """Return what the head reads, (B, H)."""
+        hidden: Tensor = self.electra(inputs)
+        return hidden[:, 0]
+
+    def classify(self, pooled: Tensor, keys: Tensor | None) -> Tensor:
+        """Return the scores of the classes, (B, C), for what `pooled` returned; `keys` as in the inputs."""
+        logits: Tensor = self.classifier(pooled, keys)
         return logits
 
 

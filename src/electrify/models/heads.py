@@ -1,5 +1,6 @@
 """Which network does which job, for each body."""
 
+from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
     ElectraForMaskedLM,
@@ -14,6 +15,12 @@ from electrify.models.modernbert_heads import (
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
 )
+from electrify.models.question_heads import (
+    ElectraForJointQuestionAnswering,
+    ElectraForQuestionAnswering,
+    ModernBertForJointQuestionAnswering,
+    ModernBertForQuestionAnswering,
+)
 
 BodyConfig = ElectraConfig | ModernBertConfig
 Body = ElectraModel | ModernBertModel
@@ -21,7 +28,11 @@ Generator = ElectraForMaskedLM | ModernBertForMaskedLM
 Discriminator = ElectraForPreTraining | ModernBertForPreTraining
 SequenceClassifier = ElectraForSequenceClassification | ModernBertForSequenceClassification
 TokenClassifier = ElectraForTokenClassification | ModernBertForTokenClassification
-Network = Body | Generator | Discriminator | SequenceClassifier | TokenClassifier
+QuestionAnswerer = ElectraForQuestionAnswering | ModernBertForQuestionAnswering
+JointQuestionAnswerer = ElectraForJointQuestionAnswering | ModernBertForJointQuestionAnswering
+Chooser = ElectraForMultipleChoice | ModernBertForMultipleChoice
+TaskNetwork = SequenceClassifier | TokenClassifier | QuestionAnswerer | JointQuestionAnswerer | Chooser
+Network = Body | Generator | Discriminator | TaskNetwork
 
 
 def build_generator(config: BodyConfig) -> Generator:

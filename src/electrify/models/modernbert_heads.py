@@ -25,7 +25,7 @@ class ModernBertForMaskedLM(nn.Module):
         super().__init__()
         self.config = config
         self.model = ModernBertModel(config)
-        self.head = _PredictionHead(config)
+        self.head = PredictionHead(config)
         self.decoder = TiedOutput(config.vocab_size)
         self.reset_head()
 
@@ -76,7 +76,7 @@ class ModernBertForPreTraining(nn.Module):
         self.config = config
         self.labels = REPLACED_TOKEN_LABELS
         self.model = ModernBertModel(config)
-        self.head = _PredictionHead(config)
+        self.head = PredictionHead(config)
         self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
         self.classifier = nn.Linear(config.hidden_size, len(self.labels))
         self.reset_head()
@@ -89,7 +89,7 @@ class ModernBertForPreTraining(nn.Module):
     def reset_head(self) -> None:
         """Draw new values for the head."""
         self.head.reset(self.config)
-        _reset_classifier(self.classifier, self.config)
+        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logit of "replaced" at every position, (B, T)."""
@@ -115,7 +115,7 @@ class ModernBertForSequenceClassification(nn.Module):
         self.config = config
         self.labels = label_names(num_labels=num_labels, labels=labels)
         self.model = ModernBertModel(config)
-        self.head = _PredictionHead(config)
+        self.head = PredictionHead(config)
         self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
         self.classifier = nn.Linear(config.hidden_size, len(self.labels))
         self.reset_head()
@@ -128,13 +128,19 @@ class ModernBertForSequenceClassification(nn.Module):
     def reset_head(self) -> None:
         """Draw new values for the head."""
         self.head.reset(self.config)
-        _reset_classifier(self.classifier, self.config)
+        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of the classes, (B, C)."""
-        hidden: Tensor = self.model(inputs)
-        pooled = hidden[:, 0] if self.config.classifier_pooling == "cls" else _mean(hidden, inputs.attention_mask)
-        logits: Tensor = self.classifier(self.drop(self.head(pooled), inputs.dropout_keys))
+        return self.classify(self.pooled(inputs), inputs.dropout_keys)
+
+    def pooled(self, inputs: Inputs) -> Tensor:
+        """Return what the head reads, (B, H)."""
+        return pool(self.model(inputs), inputs, self.config)
+
+    def classify(self, pooled: Tensor, keys: Tensor | None) -> Tensor:
+        """Return the scores of the classes, (B, C), for what `pooled` returned; `keys` as in the inputs."""
+        logits: Tensor = self.classifier(self.drop(self.head(pooled), keys))
         return logits
 
 
@@ -154,7 +160,7 @@ class ModernBertForTokenClassification(nn.Module):
         self.config = config
         self.labels = label_names(num_labels=num_labels, labels=labels)
         self.model = ModernBertModel(config)
-        self.head = _PredictionHead(config)
+        self.head = PredictionHead(config)
         self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
         self.classifier = nn.Linear(config.hidden_size, len(self.labels))
         self.reset_head()
@@ -167,7 +173,7 @@ class ModernBertForTokenClassification(nn.Module):
     def reset_head(self) -> None:
         """Draw new values for the head."""
         self.head.reset(self.config)
-        _reset_classifier(self.classifier, self.config)
+        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of the classes at every position, (B, T, C)."""
@@ -175,23 +181,33 @@ class ModernBertForTokenClassification(nn.Module):
         return logits
 
 
-class _PredictionHead(nn.Module):
+class PredictionHead(nn.Module):
+    """The dense layer and norm that every head begins with."""
+
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.norm = build_norm(config)
 
     def reset(self, config: ModernBertConfig) -> None:
+        """Draw new values."""
         truncated_normal(self.dense, std=residual_std(config), cutoff=config.initializer_cutoff_factor)
         self.norm.reset_parameters()
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """Return (…, H) for (…, H)."""
         normed: Tensor = self.norm(F.gelu(self.dense(hidden)))
         return normed
 
 
-def _reset_classifier(classifier: nn.Linear, config: ModernBertConfig) -> None:
+def reset_classifier(classifier: nn.Linear, config: ModernBertConfig) -> None:
+    """Draw new values for the last layer of a classifier."""
     truncated_normal(classifier, std=1 / math.sqrt(config.hidden_size), cutoff=config.initializer_cutoff_factor)
+
+
+def pool(hidden: Tensor, inputs: Inputs, config: ModernBertConfig) -> Tensor:
+    """Return one vector a row, (B, H): its first token's or the mean of its real ones', as `classifier_pooling` says."""
+    return hidden[:, 0] if config.classifier_pooling == "cls" else _mean(hidden, inputs.attention_mask)
 
 
 def _mean(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
