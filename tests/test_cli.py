@@ -100,8 +100,10 @@ def test_predictions_are_lines_of_label_probability_and_text(
     run: Run, electra_run: Path, labelled: dict[str, Path], tmp_path: Path
 ) -> None:
     words = ["--train", labelled["train"], "--valid", labelled["validation"], "--output", tmp_path / "out"]
-    code, out, _ = run("finetune", electra_run / "discriminator", *words, "--num-epochs=1", "--max-length=16")
-    assert (code, out.splitlines()[0]) == (0, f"Classifier of seed 0 in {tmp_path / 'out'}")
+    code, out, _ = run(
+        "finetune", electra_run / "discriminator", *words, "--num-epochs=1", "--max-length=16", "--seeds=0"
+    )
+    assert (code, out.splitlines()[0]) == (0, f"Network of seed 0 in {tmp_path / 'out'}")
     code, out, _ = run("predict", tmp_path / "out", labelled["test"])
     assert code == 0
     label, probability, text = out.splitlines()[0].split("\t")

@@ -1,6 +1,8 @@
 """Commands around labelled examples: `finetune`, `evaluate`, `predict`."""
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +10,21 @@ from cyclopts import Parameter
 
 from electrify.cli.app import Json, Overwrite, app, show, table
 from electrify.config import FinetuneConfig
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FieldOptions:
+    """Which fields of the labelled files are read."""
+
+    text_field: str | None = None
+    """Field of the text, or of the words of tagged sentences; a usual name if not given."""
+    text_b_field: str | None = None
+    """Field of a pair's second text; a usual name if not given."""
+    label_field: str | None = None
+    """Field of the label, labels, score or tags; a usual name if not given."""
+    group_field: str | None = None
+    """ranking: field of the query; "qid" if not given."""
 
 
 @app.command
@@ -23,28 +40,31 @@ def finetune(
     init: Literal["pretrained", "random"] = "pretrained",
     seeds: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
     settings: Annotated[FinetuneConfig | None, Parameter(name="*")] = None,
-    text_field: str = "text",
-    text_b_field: str | None = None,
-    label_field: str = "label",
+    field_names: FieldOptions | None = None,
+    baseline: Path | None = None,
+    max_bad_share: float = 0.0,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Fine-tune an encoder on labelled examples.
 
     Args:
-        model: Folder of an encoder, such as a run's discriminator.
-        train: Labelled examples: .jsonl, .csv, .tsv or .parquet, plain or compressed.
+        model: Folder of an encoder, such as a run's discriminator, or of a fine-tuned network.
+        train: Labelled examples: .jsonl, .csv, .tsv or .parquet, plain or compressed; SQuAD's .json for questions.
         valid: Labelled examples that choose the best epoch.
-        output: Folder for the classifier.
+        output: Folder for the network.
         test: Labelled examples that are only measured.
-        task: Kind of label.
+        task: classification, multilabel, regression, ranking, tagging, question_answering or multiple_choice.
         init: "random" forgets the weights and keeps the sizes, for comparison.
-        seeds: One run each; 0 by default.
+        seeds: One run each; 0 to 4 by default.
         settings: How to train.
-        text_field: Column of the text.
-        text_b_field: Column of a pair's second text.
-        label_field: Column of the label.
+        field_names: Where texts and labels stand.
+        baseline: Output of another run on the same files, to compare with.
+        max_bad_share: Highest share of rows that cannot be used; they are left out and counted.
+        resume: Go on with what an interrupted run left.
     """
+    from electrify.verbs.finetune import SEEDS
     from electrify.verbs.finetune import finetune as run
 
     report = run(
@@ -55,23 +75,28 @@ def finetune(
         test=test,
         task=task,
         init=init,
-        seeds=seeds or [0],
+        seeds=seeds or SEEDS,
         config=settings,
-        text_field=text_field,
-        text_b_field=text_b_field,
-        label_field=label_field,
+        fields=_fields(field_names),
+        baseline=baseline,
+        max_bad_share=max_bad_share,
+        resume=resume,
         overwrite=overwrite,
     )
-    lines = [f"Classifier of seed {report.published_seed} in {output}"]
-    for part, summary in (("validation", report.validation), ("test", report.test)):
-        if summary is not None:
-            lines.append(f"  {part} {report.metric}  {_mean_and_spread(summary)}")
+    lines = [f"Network of seed {report.published_seed} in {output}"]
+    for part, summaries in (("validation", report.validation_metrics), ("test", report.test_metrics)):
+        for name, summary in summaries.items():
+            mark = "*" if name == report.metric else " "
+            lines.append(f" {mark}{part} {name}  {mean_and_spread(summary)}")
+    if report.comparison is not None:
+        lines.append(_comparison_line(report.comparison))
     if report.num_cut_examples:
         lines.append(f"  {report.num_cut_examples:,} examples were longer than the model takes and were cut")
     show(report, as_json=json, lines=lines)
 
 
-def _mean_and_spread(summary: dict[str, Any]) -> str:
+def mean_and_spread(summary: dict[str, Any]) -> str:
+    """Return a summary of seeds as "mean ± deviation  (values)"."""
     values = " ".join(f"{value:.4f}" for value in summary["values"])
     spread = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
     return f"{summary['mean']:.4f}{spread}  ({values})"
@@ -83,29 +108,47 @@ def evaluate(
     data: Path,
     /,
     *,
-    text_field: str = "text",
-    text_b_field: str | None = None,
-    label_field: str = "label",
+    field_names: FieldOptions | None = None,
+    baseline: Path | None = None,
+    mistakes: int = 5,
     json: Json = False,
 ) -> None:
-    """Measure a fine-tuned classifier on labelled examples.
+    """Measure a fine-tuned network on labelled examples.
 
     Args:
-        folder: A classifier's folder.
+        folder: A fine-tuned network's folder.
         data: Labelled examples.
-        text_field: Column of the text.
-        text_b_field: Column of a pair's second text.
-        label_field: Column of the label.
+        field_names: Where texts and labels stand.
+        baseline: Another network of the same kind, to compare with on these examples.
+        mistakes: How many of the worst errors are shown.
     """
-    from electrify.verbs.predict import evaluate as run
+    from electrify.verbs.evaluate import evaluate as run
 
-    result = run(folder, data, text_field=text_field, text_b_field=text_b_field, label_field=label_field)
-    lines = table(f"{result.num_examples:,} examples", {**result.metrics, "cut examples": result.num_cut_examples})
-    lines.append("right label → predicted labels")
-    lines += [
-        f"  {right}: " + ", ".join(f"{guess} {count:,}" for guess, count in row.items())
-        for right, row in result.confusion.items()
-    ]
+    result = run(folder, data, fields=_fields(field_names), baseline=baseline, num_mistakes=mistakes)
+    rows: dict[str, Any] = {
+        name: f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" for name, one in result.intervals.items()
+    }
+    if result.calibration is not None:
+        rows["calibration error"] = f"{result.calibration.error:.4f}"
+    rows |= {"cut examples": result.num_cut_examples, **result.counts}
+    lines = table(f"{result.num_examples:,} examples", rows)
+    if result.comparison is not None:
+        lines.append(_comparison_line(result.comparison))
+    if result.classes:
+        lines.append("class: precision, recall, F1, number")
+        lines += [
+            f"  {name}: {one.precision:.4f} {one.recall:.4f} {one.f1:.4f} {one.count:,}"
+            for name, one in result.classes.items()
+        ]
+    if result.confusion:
+        lines.append("right label → predicted labels")
+        lines += [
+            f"  {right}: " + ", ".join(f"{guess} {count:,}" for guess, count in row.items() if count)
+            for right, row in result.confusion.items()
+        ]
+    if result.mistakes:
+        lines.append("worst errors: place, right → predicted, text")
+        lines += [f"  {one.place}: {one.right} → {one.predicted}: {one.text}" for one in result.mistakes]
     show(result, as_json=json, lines=lines)
 
 
@@ -115,27 +158,55 @@ def predict(
     data: Path,
     /,
     *,
-    text_field: str = "text",
-    text_b_field: str | None = None,
+    field_names: FieldOptions | None = None,
     json: Json = False,
 ) -> None:
-    """Predict a label for each example.
+    """Predict something for each example.
 
     Args:
-        folder: A classifier's folder.
+        folder: A fine-tuned network's folder.
         data: Examples; labels are not needed.
-        text_field: Column of the text.
-        text_b_field: Column of a pair's second text.
+        field_names: Where the texts stand.
     """
-    from electrify.data.labelled import read_examples
+    from electrify.tasks.kinds import read_part
+    from electrify.verbs.finetuned import open_finetuned
     from electrify.verbs.predict import predict as run
 
-    examples = read_examples(data, text_field=text_field, text_b_field=text_b_field, needs_labels=False)
-    result = run(folder, examples)
-    lines = [
-        f"{one.label}\t{one.probabilities[one.label]:.4f}\t{example.text}"
-        for one, example in zip(result.predictions, examples, strict=True)
-    ]
+    opened = open_finetuned(folder)
+    examples = read_part(opened.task.kind, data, fields=_fields(field_names), needs_labels=False)
+    result = run(opened, examples)
     if result.num_cut_examples:
         print(f"electrify: {result.num_cut_examples} examples were cut to the model's length.", file=sys.stderr)
-    show(result, as_json=json, lines=lines)
+    show(result, as_json=json, lines=list(_lines(examples, result.predictions)))
+
+
+def _lines(examples: list[Any], predictions: list[Any]) -> Iterator[str]:
+    """Yield a line for each prediction, fields apart by tabs; what is predicted comes first."""
+    for example, one in zip(examples, predictions, strict=True):
+        if hasattr(one, "tags"):
+            yield " ".join(f"{word}/{tag}" for word, tag in zip(one.words, one.tags, strict=True))
+        elif hasattr(one, "no_answer_score"):
+            yield f"{one.id}\t{one.text}"
+        elif hasattr(one, "choice"):
+            yield f"{one.choice}\t{one.probabilities[one.choice]:.4f}\t{one.text}"
+        elif hasattr(one, "score"):
+            yield f"{one.score:.4f}\t{example.text}"
+        elif hasattr(one, "labels"):
+            yield f"{', '.join(one.labels)}\t{example.text}"
+        else:
+            yield f"{one.label}\t{one.probabilities[one.label]:.4f}\t{example.text}"
+
+
+def _comparison_line(one: Any) -> str:
+    low, high = one.difference.low, one.difference.high
+    return (
+        f"  {one.part} {one.metric} {one.value:.4f}, baseline {one.baseline:.4f}: "
+        f"difference {one.difference.value:+.4f} ({low:+.4f} to {high:+.4f}), p = {one.p_value:.3f}"
+    )
+
+
+def _fields(options: FieldOptions | None) -> Any:
+    from electrify.tasks.kinds import Fields
+
+    options = options or FieldOptions()
+    return Fields(options.text_field, options.text_b_field, options.label_field, options.group_field)

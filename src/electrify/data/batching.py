@@ -11,7 +11,9 @@ import numpy as np
 _BATCHES_A_POOL = 32
 
 
-def batches_by_length(lengths: Sequence[int], *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def batches_by_length(
+    lengths: Sequence[int] | np.ndarray, *, batch_size: int, seed: int, epoch: int
+) -> list[np.ndarray]:
     """Return the examples of each batch of one epoch; every example once, only the last made batch may be short.
 
     Args:

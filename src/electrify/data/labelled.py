@@ -1,30 +1,108 @@
-"""Labelled examples for fine-tuning and measuring, from the same files that `records` reads."""
+"""Labelled examples for fine-tuning and measuring, from the same files that `records` reads.
 
-from dataclasses import dataclass
+This file reads texts and pairs; `tagged`, `questions` and `choices` read the other kinds, through `read_labelled`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from electrify import progress
-from electrify.data.records import Source, open_source, read_rows
+from electrify.data.records import open_source, read_rows
 from electrify.data.rejects import EMPTY, MISSING_FIELD, NOT_TEXT, Rejects
 from electrify.errors import DataError
+
+E = TypeVar("E")
+TEXT_FIELD = "text"
+
+
+class BadRowError(Exception):
+    """A row that cannot be used.
+
+    Args:
+        kind: What is wrong, one of the constants of `rejects`.
+        detail: What helps to mend it.
+    """
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text, or a pair, with its label."""
+    """One text, or a pair, with its label, or labels, or score."""
 
     text: str
     text_b: str | None
     label: str | None
+    labels: tuple[str, ...] = ()
+    """All labels of a text that may have several or none."""
+    group: str | None = None
+    """What the example belongs to, as the query of a candidate."""
+    place: str = field(default="", compare=False)
+    """Where it was read, as `path:row`, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Fields:
-    text: str
-    text_b: str | None
-    label: str
-    needs_labels: bool
+class TextFields:
+    """Names of the fields that hold texts and labels.
+
+    Where a name is its default and a row has another usual one instead, that is taken: `text_a`, `sentence`,
+    `sentence1`, `query` or `tokens` (joined by spaces) for the text, `text_b`, `sentence2` or `candidate` for the
+    second.
+    """
+
+    text: str = TEXT_FIELD
+    text_b: str | None = None
+    label: str = "label"
+    labels: str | None = None
+    """A field that holds a list of labels; the label is then not read."""
+    group: str | None = None
+
+
+_TEXTS = ("text_a", "sentence", "sentence1", "query", "tokens")
+_SECOND_TEXTS = ("text_b", "sentence2", "candidate")
+
+
+def read_labelled(
+    path: str | Path,
+    parse: Callable[[dict[str, Any], str], E],
+    *,
+    max_bad_share: float = 0.0,
+    columns: tuple[str, ...] = (),
+) -> list[E]:
+    """Read the examples of a file.
+
+    Args:
+        path: `.jsonl`, `.csv`, `.tsv` or `.parquet`, also `.gz`, `.zst` or `.bz2`.
+        parse: Makes an example of a row's fields and its place; raises `BadRowError`.
+        max_bad_share: Highest share of bad rows; they are left out. 0 allows none, so that no score is measured on less
+            than the whole file.
+        columns: Names of the columns of a `.csv` or `.tsv` file that has no header; empty reads them from its first
+        row.
+
+    Raises:
+        DataError: If too many rows are bad, naming the first, or there are none.
+    """
+    rejects = Rejects(max_bad_share)
+    examples: list[E] = []
+    with progress.bar("Reading examples") as bar, open_source(Path(path)) as source:
+        for number, row in read_rows(source, rejects, header=columns):
+            place = f"{source.path}:{number}"
+            try:
+                examples.append(parse(row, place))
+            except BadRowError as problem:
+                rejects.add(problem.kind, place, problem.detail)
+                continue
+            rejects.keep(0)
+            bar.advance(examples=1)
+    rejects.check()
+    if not examples:
+        raise DataError(f"{path}: no examples. Is it the right file?")
+    return examples
 
 
 def read_examples(
@@ -35,74 +113,93 @@ def read_examples(
     label_field: str = "label",
     needs_labels: bool = True,
     max_bad_share: float = 0.0,
+    fields: TextFields | None = None,
+    columns: tuple[str, ...] = (),
 ) -> list[Example]:
-    """Read labelled examples.
-
-    Where the names are the defaults and a row has `text_a` instead of `text`, that is the text; `text_b` is the second.
+    """Read texts or pairs with their labels.
 
     Args:
-        path: `.jsonl`, `.csv`, `.tsv` or `.parquet`, also `.gz`, `.zst` or `.bz2`.
+        path: See `read_labelled`, as for the errors.
         text_field: Field of the text.
-        text_b_field: Field of a pair's second text; None takes `text_b` if there is one.
+        text_b_field: Field of a pair's second text; None takes a usual one if there is one.
         label_field: Field of the label. Numbers become their text, true and false "true" and "false".
         needs_labels: Whether a row without a label is bad; otherwise its label is None.
-        max_bad_share: Highest share of bad rows; they are left out. 0 allows none, so that no score is measured on less
-            than the whole file.
-
-    Raises:
-        DataError: If too many rows are bad, naming the first, or there are none.
+        max_bad_share: Highest share of bad rows; they are left out.
+        fields: All names at once; the three above are then not read.
+        columns: Names of the columns of a table without a header.
     """
-    rejects = Rejects(max_bad_share)
-    examples: list[Example] = []
-    with progress.bar("Reading examples") as bar, open_source(Path(path)) as source:
-        for number, row in read_rows(source, rejects):
-            fields = _find_fields(row, text_field, text_b_field, label_field, needs_labels)
-            example = _make_example(source, number, row, fields, rejects)
-            if example is not None:
-                rejects.keep(len(example.text.encode()))
-                examples.append(example)
-                bar.advance(examples=1)
-    rejects.check()
-    if not examples:
-        raise DataError(f"{path}: no examples. Is it the right file?")
-    return examples
+    names = fields or TextFields(text_field, text_b_field, label_field)
+    return read_labelled(
+        path,
+        lambda row, place: parse_example(row, place, names, needs_labels=needs_labels),
+        max_bad_share=max_bad_share,
+        columns=columns,
+    )
 
 
-def _find_fields(
-    row: dict[str, Any], text_field: str, text_b_field: str | None, label_field: str, needs_labels: bool
-) -> _Fields:
-    if text_field == "text" and "text" not in row and "text_a" in row:
-        text_field = "text_a"
-    if text_b_field is None and "text_b" in row:
-        text_b_field = "text_b"
-    return _Fields(text_field, text_b_field, label_field, needs_labels)
+def parse_example(row: dict[str, Any], place: str, fields: TextFields, *, needs_labels: bool) -> Example:
+    """Make an example of a row; raises `BadRowError` if it cannot be used."""
+    text_name = _usual(row, fields.text, TEXT_FIELD, _TEXTS)
+    second_name = fields.text_b or next((name for name in _SECOND_TEXTS if name in row), None)
+    if second_name == text_name:
+        second_name = None
+    text = _text(row, text_name)
+    second = None if second_name is None else _text(row, second_name)
+    group = None if fields.group is None else str(required(row, fields.group))
+    if fields.labels is not None:
+        labels = _labels(row, fields.labels) if needs_labels or fields.labels in row else ()
+        return Example(text, second, None, labels, group, place)
+    if needs_labels:
+        required(row, fields.label)
+    label = label_text(row.get(fields.label))
+    if needs_labels and label is None:
+        raise BadRowError(NOT_TEXT, "texts must be strings, a label a string, a number, true or false")
+    if label == "":
+        raise BadRowError(EMPTY)
+    return Example(text, second, label, (), group, place)
 
 
-def _make_example(
-    source: Source, number: int, row: dict[str, Any], fields: _Fields, rejects: Rejects
-) -> Example | None:
-    place = f"{source.path}:{number}"
-    needed = [
-        fields.text,
-        *([fields.text_b] if fields.text_b else []),
-        *([fields.label] if fields.needs_labels else []),
-    ]
-    for name in needed:
-        if row.get(name) is None:
-            rejects.add(MISSING_FIELD, place, f"no '{name}', fields are {', '.join(row)}; name the right one")
-            return None
-    texts = [row[name] for name in needed[: 1 + (fields.text_b is not None)]]
-    label = _label_text(row.get(fields.label))
-    if not all(isinstance(text, str) for text in texts) or (label is None and fields.needs_labels):
-        rejects.add(NOT_TEXT, place, "texts must be strings, a label a string, a number, true or false")
-    elif not all(text.strip() for text in texts) or label == "":
-        rejects.add(EMPTY, place)
-    else:
-        return Example(texts[0], texts[1] if len(texts) > 1 else None, label)
-    return None
+def required(row: dict[str, Any], name: str) -> Any:
+    """Return a field; raises `BadRowError` naming the fields that there are if it is missing."""
+    value = row.get(name)
+    if value is None:
+        found = ", ".join(row)
+        separator = next((sign for sign in (";", "\t", "|", ",") if len(row) == 1 and sign in found), None)
+        hint = (
+            ""
+            if separator is None
+            else f"; the columns seem to be separated by {separator!r}: .csv is read with ',', .tsv with tabs"
+        )
+        raise BadRowError(MISSING_FIELD, f"no '{name}', fields are {found}; name the right one{hint}")
+    return value
 
 
-def _label_text(value: Any) -> str | None:
+def label_text(value: Any) -> str | None:
+    """Return a label as text; None if it is neither a string nor a number nor a truth value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int | float) else None
+
+
+def _usual(row: dict[str, Any], name: str, default: str, others: tuple[str, ...]) -> str:
+    if name != default or name in row:
+        return name
+    return next((other for other in others if other in row), name)
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    value = required(row, name)
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        value = " ".join(value)
+    if not isinstance(value, str):
+        raise BadRowError(NOT_TEXT, f"'{name}' must be a string, texts must be strings")
+    if not value.strip():
+        raise BadRowError(EMPTY, f"'{name}' is empty")
+    return value
+
+
+def _labels(row: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = required(row, name)
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise BadRowError(NOT_TEXT, f"'{name}' must be a list of strings")
+    return tuple(dict.fromkeys(value))

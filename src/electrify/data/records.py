@@ -111,7 +111,12 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
 
 
 def read_rows(
-    source: Source, rejects: Rejects, *, max_bytes: int = 64 << 20, columns: Sequence[str] | None = None
+    source: Source,
+    rejects: Rejects,
+    *,
+    max_bytes: int = 64 << 20,
+    columns: Sequence[str] | None = None,
+    header: Sequence[str] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the records of a file as (line or row number from 1, fields).
 
@@ -120,6 +125,7 @@ def read_rows(
         rejects: Where bad records are counted.
         max_bytes: Longest record in bytes.
         columns: Fields that are needed; parquet reads no others. None reads all.
+        header: Names of the columns of a table whose first row is data already; empty takes its first row.
 
     Raises:
         DataError: If the ending is not one of `RECORD_ENDINGS`, or a table has not got the columns.
@@ -127,7 +133,7 @@ def read_rows(
     if source.format == ".jsonl":
         return _read_jsonl(source, rejects, max_bytes)
     if source.format in (".csv", ".tsv"):
-        return _read_table(source, rejects, max_bytes, columns)
+        return _read_table(source, rejects, max_bytes, columns, header)
     if source.format == ".parquet":
         return _read_parquet(source, rejects, columns)
     raise DataError(
@@ -170,14 +176,14 @@ def _check_columns(source: Source, found: Sequence[str], needed: Sequence[str] |
 
 
 def _read_table(
-    source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None
+    source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None, names: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = (line.decode(errors="surrogateescape") for _, line in read_lines(source, rejects, max_bytes=max_bytes))
     if source.format == ".csv":
         reader = csv.reader(lines, strict=True)
     else:
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header: list[str] | None = None
+    header: Sequence[str] | None = names or None
     while True:
         number = reader.line_num + 1
         csv.field_size_limit(max_bytes)  # the limit is one for the whole process, so it is set where it is needed

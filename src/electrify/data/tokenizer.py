@@ -148,6 +148,23 @@ class Tokenizer:
         second = self._backend.encode_batch(list(pairs), add_special_tokens=False)
         return [self._wrap(a, b, room) for a, b in zip(first, second, strict=True)]
 
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Return the ids of each word of sentences that are split into words already, without special tokens around.
+
+        A word may have no ids, if the tokenizer drops all its characters.
+        """
+        encodings = self._plain_backend.encode_batch(
+            [list(words) for words in sentences], is_pretokenized=True, add_special_tokens=False
+        )
+        result = []
+        for words, encoding in zip(sentences, encodings, strict=True):
+            ids: list[list[int]] = [[] for _ in words]
+            for token_id, word in zip(encoding.ids, encoding.word_ids, strict=True):
+                assert word is not None  # there are no special tokens
+                ids[word].append(token_id)
+            result.append(ids)
+        return result
+
     def _wrap(self, a: Encoding, b: Encoding | None, room: int) -> Encoded:
         length_a, length_b = longest_first(len(a), 0 if b is None else len(b), room)
         ids = [self.cls_id, *a.ids[:length_a], self.sep_id]

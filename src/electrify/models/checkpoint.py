@@ -113,7 +113,8 @@ def save_model(
         model: The bare network, unwrapped.
         folder: Made if it does not exist; other files in it are left alone.
         electrify: What to keep of our own, JSON-able; stands under the key "electrify".
-        problem_type: What a classifier's scores mean, as Transformers calls it ("regression", …); its pipelines read it.
+        problem_type: What a classifier's scores mean, as Transformers calls it ("regression", …); its pipelines read
+        it.
 
     Raises:
         CheckpointError: If the network's parameters are not the published ones, as when its embeddings were replaced

@@ -75,4 +75,5 @@ class _SequenceSummary(nn.Module):
         self.dropout = Dropout(config.head_dropout_prob, ELECTRA_HEAD_SITE)
 
     def forward(self, first: Tensor, keys: Tensor | None) -> Tensor:
-        return self.dropout(F.gelu(self.summary(first)), keys)
+        dropped: Tensor = self.dropout(F.gelu(self.summary(first)), keys)
+        return dropped

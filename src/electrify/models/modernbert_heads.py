@@ -206,7 +206,7 @@ def reset_classifier(classifier: nn.Linear, config: ModernBertConfig) -> None:
 
 
 def pool(hidden: Tensor, inputs: Inputs, config: ModernBertConfig) -> Tensor:
-    """Return one vector a row, (B, H): its first token's or the mean of its real ones', as `classifier_pooling` says."""
+    """Return the first token's vector of each row or the mean of its real ones', (B, H)."""
     return hidden[:, 0] if config.classifier_pooling == "cls" else _mean(hidden, inputs.attention_mask)
 
 

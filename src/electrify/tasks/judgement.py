@@ -1,0 +1,69 @@
+"""What predictions are worth, in a form that can be computed on any part of the examples again.
+
+Confidence intervals draw examples with repetition a thousand times, so metrics are formulas over columns with one entry
+an example, and never need the network twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from electrify.errors import CheckpointError, ElectrifyError
+
+Columns = dict[str, np.ndarray]
+Formula = Callable[[Columns], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Right answers and predictions of some examples, as numbers."""
+
+    columns: Columns
+    """By name, each (N,) or (N, …)."""
+    formula: Formula
+    """Metrics from columns of any N > 0."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def metrics(self, indices: np.ndarray | None = None) -> dict[str, float]:
+        """Return the metrics over all examples, or over some (with repetition), (M,) int64."""
+        if indices is None:
+            return self.formula(self.columns)
+        return self.formula({name: values[indices] for name, values in self.columns.items()})
+
+
+def write_columns(columns: Columns, path: Path) -> None:
+    """Write columns as safetensors; the folder must exist."""
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(values) for name, values in columns.items()}, path)
+
+
+def read_columns(path: Path) -> Columns:
+    """Read what `write_columns` wrote.
+
+    Raises:
+        CheckpointError: If the file is missing or broken.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(f"{path}: cannot be read ({problem}). Run `electrify finetune` again.") from None
+
+
+def require_sklearn() -> None:
+    """Say how to install scikit-learn if it is not there.
+
+    Raises:
+        ElectrifyError: If it is not.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise ElectrifyError("scikit-learn is not installed: pip install 'electrify[finetune]'.") from None

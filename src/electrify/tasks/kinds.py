@@ -1,0 +1,152 @@
+"""All kinds of task by name: how their files are read, and how a task is made from examples or a saved folder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from electrify.config import FinetuneConfig
+from electrify.data.choices import read_choices
+from electrify.data.labelled import TEXT_FIELD, TextFields, read_examples
+from electrify.data.questions import read_questions
+from electrify.data.tagged import read_tagged
+from electrify.errors import ConfigError, did_you_mean
+from electrify.tasks import answering, choice, classification, multilabel, ranking, regression, tagging
+from electrify.tasks.judgement import Columns
+from electrify.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names of the fields of a file; None means what the kind of task usually has."""
+
+    text: str | None = None
+    """The text, the words of a tagged sentence."""
+    text_b: str | None = None
+    """A pair's second text."""
+    label: str | None = None
+    """The label, labels, score, tags or right choice."""
+    group: str | None = None
+    """ranking: the query."""
+    columns: tuple[str, ...] = ()
+    """Names of the columns of a table without a header."""
+
+
+Build = Callable[[Any, FinetuneConfig], Task]
+_BUILD: dict[str, Build] = {
+    classification.KIND: classification.build,
+    multilabel.KIND: multilabel.build,
+    regression.KIND: regression.build,
+    ranking.KIND: ranking.build,
+    tagging.KIND: tagging.build,
+    answering.KIND: answering.build,
+    choice.KIND: choice.build,
+}
+KINDS = tuple(_BUILD)
+_LABEL_FIELDS = {multilabel.KIND: "labels", regression.KIND: "score", tagging.KIND: "tags"}
+_DEFAULT_GROUP = "qid"
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a name that is no kind of task.
+
+    Raises:
+        ConfigError: Naming the nearest.
+    """
+    if kind not in _BUILD:
+        raise ConfigError(f"no task '{kind}'.{did_you_mean(kind, KINDS)}")
+
+
+def read_part(
+    kind: str,
+    path: str | Path,
+    *,
+    fields: Fields | None = None,
+    needs_labels: bool = True,
+    max_bad_share: float = 0.0,
+) -> list[Any]:
+    """Read the examples of a file for a kind of task.
+
+    Raises:
+        DataError: If too many rows are bad, naming the first with its file and row, or there are none.
+    """
+    fields = fields or Fields()
+    label = fields.label or _LABEL_FIELDS.get(kind, "label")
+    text = fields.text or TEXT_FIELD
+    if kind == tagging.KIND:
+        words = fields.text or "tokens"
+        return read_tagged(
+            path, words_field=words, tags_field=label, needs_tags=needs_labels, max_bad_share=max_bad_share
+        )
+    if kind == answering.KIND:
+        return read_questions(path, needs_answers=needs_labels, max_bad_share=max_bad_share)
+    if kind == choice.KIND:
+        return read_choices(
+            path, text_field=text, label_field=label, needs_labels=needs_labels, max_bad_share=max_bad_share
+        )
+    names = TextFields(
+        text,
+        fields.text_b,
+        label,
+        labels=label if kind == multilabel.KIND else None,
+        group=(fields.group or _DEFAULT_GROUP) if kind == ranking.KIND else None,
+    )
+    return read_examples(
+        path, fields=names, needs_labels=needs_labels, max_bad_share=max_bad_share, columns=fields.columns
+    )
+
+
+def build_task(kind: str, examples: Sequence[Any], config: FinetuneConfig) -> Task:
+    """Make a task from its training examples; errors as the kind's own `build`."""
+    check_kind(kind)
+    return _BUILD[kind](examples, config)
+
+
+def state_of(task: Task) -> dict[str, Any]:
+    """Return what of a task its labels and settings do not say, JSON-able."""
+    if isinstance(task, answering.QuestionAnswering):
+        return {"can_be_unanswerable": task.can_be_unanswerable, "threshold": task.threshold}
+    return {}
+
+
+def restore_task(kind: str, labels: tuple[str, ...], config: FinetuneConfig, state: dict[str, Any]) -> Task:
+    """Make the task of a fine-tuned folder again.
+
+    Args:
+        kind: Its kind.
+        labels: The network's.
+        config: What it was trained with.
+        state: What `state_of` returned.
+    """
+    check_kind(kind)
+    if kind == answering.KIND:
+        return answering.QuestionAnswering(
+            config, bool(state.get("can_be_unanswerable", False)), float(state.get("threshold", 0.0))
+        )
+    if kind == choice.KIND:
+        return choice.MultipleChoice(config)
+    if kind == regression.KIND:
+        return regression.Regression(config)
+    if kind == tagging.KIND:
+        return tagging.Tagging(labels, config)
+    if kind == multilabel.KIND:
+        return multilabel.MultiLabel(labels, config)
+    classes = classification.Classification(labels, config)
+    return ranking.Ranking(classes) if kind == ranking.KIND else classes
+
+
+def formula_of(task: Task) -> Callable[[Columns], dict[str, float]]:
+    """Return the metrics of a task as a formula over the columns of its judgements."""
+    from electrify.tasks import squad
+
+    if isinstance(task, tagging.Tagging):
+        return tagging.plain_formula if task.scheme == "plain" else tagging.formula
+    formulas: dict[str, Callable[[Columns], dict[str, float]]] = {
+        classification.KIND: classification.formula,
+        multilabel.KIND: multilabel.formula,
+        regression.KIND: regression.formula,
+        ranking.KIND: ranking.formula,
+        answering.KIND: squad.formula,
+        choice.KIND: choice.formula,
+    }
+    return formulas[task.kind]
