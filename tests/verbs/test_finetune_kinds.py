@@ -215,7 +215,9 @@ def test_joint_head_answers_and_its_body_opens_in_transformers(
     body: str, encoders: dict[str, Path], tmp_path: Path
 ) -> None:
     train = write_task("question_answering", tmp_path / "train.jsonl", num_examples=192)
-    config = FinetuneConfig.model_validate(SETTINGS | {"question": {"head": "joint"}, "num_epochs": 12})
+    config = FinetuneConfig.model_validate(
+        SETTINGS | {"question": {"head": "joint"}, "num_epochs": 20, "learning_rate": 0.01}
+    )
     report = finetune(
         encoders[body], task="question_answering", train=train, validation=train, output=tmp_path / "out", seeds=(0,),
         config=config,

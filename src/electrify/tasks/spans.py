@@ -68,8 +68,8 @@ def joint_candidates(
 ) -> list[np.ndarray]:
     """Return the best answers of a beam: the likeliest starts, and the likeliest ends given each.
 
-    The score is the logarithm of p(there is an answer) · p(start) · p(end | start), all within the window. The
-    original's code leaves out the first factor; it holds back windows that are sure of a place but not of an answer. The
+    The score is the logarithm of p(there is an answer) · p(start) · p(end | start), all within the window. The code of
+    the original leaves out the first factor; it holds back windows that are sure of a place but not of an answer. The
     score of "no answer" is the negative logit of there being one.
 
     Returns:
