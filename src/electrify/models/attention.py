@@ -1,15 +1,53 @@
 """Softmax attention, computed in the way that is fastest where it runs.
 
-The built-in fused attention is the choice almost everywhere. On a CPU in bfloat16 it took 4.3 times as long,
-forward and backward, as plain batched products (`benchmarks/kernels.py`; torch 2.13, two threads). It also draws
-its dropout from a generator's state, so active dropout takes the plain way too.
+On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.kernels`). The built-in fused attention is
+the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain batched
+products (`benchmarks/kernels.py`; torch 2.13, two threads). It also draws its dropout from a generator's state, so active
+dropout takes the plain way too.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from electrify import kernels
+from electrify.kernels import attention as native
 from electrify.models.dropout import Dropout
+from electrify.models.inputs import Inputs
+
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and sines of the positions' angles, each (T, D / 2) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Who may look at whom, in the form that the attention of this pass reads."""
+
+    is_native: bool
+    """Whether the compiled kernel is used; it reads segments and window, torch reads the bias."""
+    bias: Tensor | None = None
+    """Added to the scores, broadcasts to (B, A, T, T); None adds nothing."""
+    segments: Tensor | None = None
+    """Tokens look only at tokens with their number, (B, T) int32; None means at all."""
+    window: int | None = None
+    """How many positions to each side a token may look; None means all."""
+
+
+def attention_mask(inputs: Inputs, hidden: Tensor, *, head_size: int, window: int | None = None) -> Mask:
+    """Return who may look at whom in one kind of layer, and with that the way attention is computed.
+
+    Args:
+        inputs: The batch.
+        hidden: What the layers read; says device and type.
+        head_size: D.
+        window: How many positions to each side a token may look; None means all.
+    """
+    if kernels.serve(hidden) and native.fits(head_size):
+        is_needed = window is not None and inputs.input_ids.shape[1] - 1 > window
+        return Mask(is_native=True, segments=inputs.segments(), window=window if is_needed else None)
+    return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
 
 
 def score_dtype(x: Tensor) -> torch.dtype:
@@ -47,3 +85,10 @@ def _plain(
     if bias is not None:
         scores = scores + bias
     return torch.matmul(dropout(scores.softmax(-1), keys), value)
+
+
+def rotate(x: Tensor, turn: Rotation) -> Tensor:
+    """Turn (…, T, D), whose pairs are elements i and i + D / 2, in float32; the result is contiguous."""
+    cos, sin = turn
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

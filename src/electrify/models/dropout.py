@@ -6,6 +6,8 @@ A row loses the same elements whichever process, device or micro-batch works on 
 import torch
 from torch import Tensor, nn
 
+from electrify.kernels import dropout as native
+from electrify.kernels.library import library
 from electrify.noise import fold, keep_mask
 
 
@@ -37,6 +39,8 @@ class Dropout(nn.Module):
         """
         if keys is None or self.p == 0:
             return x
+        if x.device.type == "cpu" and native.fits(x) and library() is not None:
+            return native.dropout(x, keys, drop_prob=self.p, site=self.site)
         kept = keep_mask(keys, x.shape, drop_prob=self.p, site=self.site)
         return torch.where(kept, x * (1 / (1 - self.p)), 0)
 

@@ -8,11 +8,11 @@ state dict is a published file. No dropout happens unless the inputs carry keys 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electrify.models import limits
-from electrify.models.attention import attend, score_dtype
+from electrify.models.attention import Mask, attention_mask
+from electrify.models.blocks import linear_gelu, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
@@ -120,9 +120,9 @@ class ElectraModel(nn.Module):
         hidden: Tensor = self.embeddings(inputs)  # (B, T, E)
         if self.embeddings_project is not None:
             hidden = self.embeddings_project(hidden)  # (B, T, H)
-        bias = inputs.attention_bias(score_dtype(hidden))
+        mask = attention_mask(inputs, hidden, head_size=self.config.hidden_size // self.config.num_attention_heads)
         for index, layer in enumerate(self.encoder.layer):
-            hidden = layer(hidden, bias, layer_keys(inputs.dropout_keys, index))
+            hidden = layer(hidden, mask, layer_keys(inputs.dropout_keys, index))
         return hidden
 
 
@@ -176,8 +176,8 @@ class _Layer(nn.Module):
         self.intermediate = _Intermediate(config)
         self.output = _Output(config.intermediate_size, config, site=_FEED_FORWARD_SITE)
 
-    def forward(self, hidden: Tensor, bias: Tensor | None, keys: Tensor | None) -> Tensor:
-        hidden = self.attention(hidden, bias, keys)
+    def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
+        hidden = self.attention(hidden, mask, keys)
         result: Tensor = self.output(self.intermediate(hidden), hidden, keys)
         return result
 
@@ -188,8 +188,8 @@ class _Attention(nn.Module):
         self.self = _SelfAttention(config)
         self.output = _Output(config.hidden_size, config, site=_ATTENTION_OUTPUT_SITE)
 
-    def forward(self, hidden: Tensor, bias: Tensor | None, keys: Tensor | None) -> Tensor:
-        result: Tensor = self.output(self.self(hidden, bias, keys), hidden, keys)
+    def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
+        result: Tensor = self.output(self.self(hidden, mask, keys), hidden, keys)
         return result
 
 
@@ -202,14 +202,13 @@ class _SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout = Dropout(config.attention_probs_dropout_prob, _ATTENTION_SITE)
 
-    def forward(self, hidden: Tensor, bias: Tensor | None, keys: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
         # One product of three times the width is faster than three; copying the weights together costs little.
         weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])  # (3H, H)
         offset = torch.cat([self.query.bias, self.key.bias, self.value.bias])
-        mixed = F.linear(hidden, weight, offset).reshape(*hidden.shape[:2], 3, self.num_heads, -1)  # (B, T, 3, A, D)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, A, T, D)
-        context = attend(query, key, value, bias=bias, dropout=self.dropout, keys=keys)
-        return context.transpose(1, 2).flatten(2)  # (B, T, H)
+        return self_attention(
+            hidden, weight, offset, num_heads=self.num_heads, mask=mask, dropout=self.dropout, keys=keys
+        )
 
 
 class _Intermediate(nn.Module):
@@ -218,7 +217,7 @@ class _Intermediate(nn.Module):
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return F.gelu(self.dense(hidden))
+        return linear_gelu(hidden, self.dense)
 
 
 class _Output(nn.Module):
@@ -229,5 +228,4 @@ class _Output(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob, site)
 
     def forward(self, hidden: Tensor, residual: Tensor, keys: Tensor | None) -> Tensor:
-        normed: Tensor = self.LayerNorm(self.dropout(self.dense(hidden), keys) + residual)
-        return normed
+        return project_add_norm(hidden, self.dense, residual, self.LayerNorm, dropout=self.dropout, keys=keys)[0]

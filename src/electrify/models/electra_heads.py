@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from electrify.models.blocks import linear_gelu
 from electrify.models.dropout import Dropout
 from electrify.models.electra import HEAD_OUTPUT_SITE, HEAD_SITE, ElectraConfig, ElectraModel, initialize_electra
 from electrify.models.inputs import Inputs
@@ -173,7 +174,7 @@ class _GeneratorPredictions(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        normed: Tensor = self.LayerNorm(F.gelu(self.dense(hidden)))
+        normed: Tensor = self.LayerNorm(linear_gelu(hidden, self.dense))
         return normed
 
 
@@ -184,7 +185,7 @@ class _DiscriminatorPredictions(nn.Module):
         self.dense_prediction = nn.Linear(config.hidden_size, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.dense_prediction(F.gelu(self.dense(hidden))).squeeze(-1)
+        logits: Tensor = self.dense_prediction(linear_gelu(hidden, self.dense)).squeeze(-1)
         return logits
 
 

@@ -55,6 +55,16 @@ class Inputs:
             return None
         return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
 
+    def segments(self) -> Tensor | None:
+        """Return the numbers within which attention stays, (B, T) int32: documents, and -1 for all padding.
+
+        None if everyone may look everywhere. Padding looks at padding, so no token looks nowhere.
+        """
+        if self.attention_mask is None:
+            return None if self.document_ids is None else self.document_ids.int().contiguous()
+        numbers = self.attention_mask.int() if self.document_ids is None else self.document_ids.int()
+        return numbers.masked_fill(~self.attention_mask.bool(), -1).contiguous()
+
     def _allowed(self, window: int | None) -> Tensor | None:
         parts = []
         if self.attention_mask is not None:

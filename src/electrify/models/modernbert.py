@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from electrify.errors import ConfigError
 from electrify.models import limits
-from electrify.models.attention import attend, score_dtype
+from electrify.models.attention import Mask, Rotation, attention_mask
+from electrify.models.blocks import gated_gelu, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
@@ -27,9 +27,6 @@ EMBEDDING_SITE, HEAD_SITE = 0, 1
 """Dropout sites outside the layers."""
 _ATTENTION_SITE, _ATTENTION_OUTPUT_SITE, _FEED_FORWARD_SITE = 0, 1, 2
 """Dropout sites inside a layer, whose keys already tell layers apart."""
-
-Rotation = tuple[Tensor, Tensor]
-"""Cosines and sines of the positions' angles, each (T, D / 2) float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,19 +156,21 @@ class ModernBertModel(nn.Module):
         """Return the hidden states behind the last norm, (B, T, H)."""
         config, num_tokens = self.config, inputs.input_ids.shape[1]
         hidden: Tensor = self.embeddings(inputs)
-        dtype = score_dtype(hidden)
-        biases = {
-            FULL: inputs.attention_bias(dtype),
-            SLIDING: inputs.attention_bias(dtype, window=config.local_attention // 2),
+        head_size, window = config.hidden_size // config.num_attention_heads, config.local_attention // 2
+        masks = {
+            FULL: attention_mask(inputs, hidden, head_size=head_size),
+            SLIDING: attention_mask(inputs, hidden, head_size=head_size, window=window),
         }
-        head_size = config.hidden_size // config.num_attention_heads
         rotations = {
             FULL: rotation(num_tokens, head_size, theta=config.global_rope_theta, device=hidden.device),
             SLIDING: rotation(num_tokens, head_size, theta=config.local_rope_theta, device=hidden.device),
         }
-        for index, (layer, kind) in enumerate(zip(self.layers, config.attention_types, strict=True)):
-            hidden = layer(hidden, rotations[kind], biases[kind], layer_keys(inputs.dropout_keys, index))
-        normed: Tensor = self.final_norm(hidden)
+        # Each layer norms the stream for the one that follows it, as adding and norming are one pass.
+        norms = [*(layer.attn_norm for layer in list(self.layers)[1:]), self.final_norm]
+        normed = hidden
+        for index, (layer, kind, norm) in enumerate(zip(self.layers, config.attention_types, norms, strict=True)):
+            keys = layer_keys(inputs.dropout_keys, index)
+            normed, hidden = layer(normed, hidden, norm, rotations[kind], masks[kind], keys)
         return normed
 
     def _initialize(self) -> None:
@@ -211,13 +210,6 @@ def build_norm(config: ModernBertConfig) -> nn.LayerNorm:
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=False)
 
 
-def _rotate(x: Tensor, turn: Rotation) -> Tensor:
-    """Turn (…, T, D), whose pairs are elements i and i + D / 2, in float32; the result is contiguous."""
-    cos, sin = turn
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)
-
-
 class _Embeddings(nn.Module):
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
@@ -239,10 +231,14 @@ class _Layer(nn.Module):
         self.mlp_norm = build_norm(config)
         self.mlp = _FeedForward(config)
 
-    def forward(self, hidden: Tensor, turn: Rotation, bias: Tensor | None, keys: Tensor | None) -> Tensor:
-        hidden = hidden + self.attn(self.attn_norm(hidden), turn, bias, keys)
-        result: Tensor = hidden + self.mlp(self.mlp_norm(hidden), keys)
-        return result
+    def forward(
+        self, normed: Tensor, stream: Tensor, after: nn.Module, turn: Rotation, mask: Mask, keys: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        context = self.attn(normed, turn, mask, keys)
+        normed, stream = project_add_norm(
+            context, self.attn.Wo, stream, self.mlp_norm, dropout=self.attn.out_drop, keys=keys
+        )
+        return project_add_norm(self.mlp(normed, keys), self.mlp.Wo, stream, after, dropout=None, keys=keys)
 
 
 class _Attention(nn.Module):
@@ -254,14 +250,18 @@ class _Attention(nn.Module):
         self.dropout = Dropout(config.attention_dropout, _ATTENTION_SITE)
         self.out_drop = Dropout(config.attention_dropout, _ATTENTION_OUTPUT_SITE)
 
-    def forward(self, hidden: Tensor, turn: Rotation, bias: Tensor | None, keys: Tensor | None) -> Tensor:
-        mixed: Tensor = self.Wqkv(hidden)
-        mixed = mixed.reshape(*hidden.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, A, T, D)
-        query, key = _rotate(mixed[:2], turn).unbind(0)  # each (B, A, T, D)
-        value = mixed[2]
-        context = attend(query, key, value, bias=bias, dropout=self.dropout, keys=keys)
-        result: Tensor = self.out_drop(self.Wo(context.transpose(1, 2).flatten(2)), keys)
-        return result
+    def forward(self, hidden: Tensor, turn: Rotation, mask: Mask, keys: Tensor | None) -> Tensor:
+        """Return what `Wo` projects, (B, T, H)."""
+        return self_attention(
+            hidden,
+            self.Wqkv.weight,
+            None,
+            num_heads=self.num_heads,
+            mask=mask,
+            dropout=self.dropout,
+            keys=keys,
+            rotation=turn,
+        )
 
 
 class _FeedForward(nn.Module):
@@ -272,6 +272,5 @@ class _FeedForward(nn.Module):
         self.drop = Dropout(config.mlp_dropout, _FEED_FORWARD_SITE)
 
     def forward(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
-        values, gate = self.Wi(hidden).chunk(2, dim=-1)
-        result: Tensor = self.Wo(self.drop(F.gelu(values) * gate, keys))
-        return result
+        """Return what `Wo` projects, (B, T, F)."""
+        return gated_gelu(self.Wi(hidden), self.drop, keys)

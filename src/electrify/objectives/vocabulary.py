@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from electrify import kernels
+from electrify.kernels import vocabulary as native
 from electrify.noise import uniform
 
 _BLOCK_ELEMENTS = 1 << 22  # logits in one block
+_NATIVE_BLOCK_ELEMENTS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,32 @@ class _PredictTokens(torch.autograd.Function):
             vector_grad = torch.empty_like(vectors, dtype=torch.float32)
             table_grad = torch.zeros_like(table, dtype=torch.float32)
             bias_grad = torch.zeros_like(plain_bias)
-        size = max(1, _BLOCK_ELEMENTS // vocab_size)
+        is_native = dtype == torch.bfloat16 and kernels.serve(cast_vectors)
+        if is_native:
+            uniforms = uniform(sample_keys)
+            thread_sums = torch.zeros(torch.get_num_threads(), vocab_size) if needs_gradient else None
+        size = max(1, (_NATIVE_BLOCK_ELEMENTS if is_native else _BLOCK_ELEMENTS) // vocab_size)
         for start in range(0, num_positions, size):
             block = slice(start, start + size)
+            if is_native:
+                logits = torch.mm(cast_vectors[block], cast_table.T)
+                native.predict(
+                    logits,
+                    plain_bias,
+                    target_ids[block],
+                    uniforms[block],
+                    temperature=temperature,
+                    exclude_target=exclude_target,
+                    losses=losses[block],
+                    samples=sampled_ids[block],
+                    best=best_ids[block] if with_figures else None,
+                    entropy=entropy[block] if with_figures else None,
+                    bias_grad=thread_sums,
+                )
+                if needs_gradient:
+                    vector_grad[block] = torch.mm(logits, cast_table)
+                    table_grad += torch.mm(logits.T, cast_vectors[block])
+                continue
             targets = target_ids[block, None]
             logits = torch.mm(cast_vectors[block], cast_table.T).float().add_(plain_bias)  # (p, V)
             original = logits.clone() if with_figures or temperature != 1.0 else None
@@ -130,6 +156,8 @@ class _PredictTokens(torch.autograd.Function):
                 cast_gradient = probabilities.to(dtype)
                 vector_grad[block] = torch.mm(cast_gradient, cast_table)
                 table_grad += torch.mm(cast_gradient.T, cast_vectors[block])
+        if is_native and thread_sums is not None:
+            bias_grad = thread_sums.sum(0)
         if needs_gradient:
             ctx.save_for_backward(vector_grad, table_grad, bias_grad)
             ctx.dtypes = vectors.dtype, table.dtype, bias.dtype

@@ -1,0 +1,86 @@
+"""The exact GELU behind a bias (BERT's feed-forward part) or in front of a gate (GeGLU), forward and backward."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electrify.kernels.library import call
+
+_LANES = 16
+
+
+def fits(size: int) -> bool:
+    """Return whether the kernels take tokens of this size."""
+    return size % _LANES == 0
+
+
+def gelu(x: Tensor, bias: Tensor) -> Tensor:
+    """Return gelu(x + bias).
+
+    Args:
+        x: (…, F) bfloat16.
+        bias: (F,).
+
+    Returns:
+        (…, F) bfloat16.
+    """
+    result: Tensor = _Gelu.apply(x.bfloat16().contiguous(), bias.float())  # type: ignore[no-untyped-call]
+    return result
+
+
+def gated_gelu(x: Tensor, *, keys: Tensor | None = None, drop_prob: float = 0.0, site: int = 0) -> Tensor:
+    """Return dropout(gelu(values) · gate) for x = [values, gate].
+
+    Args:
+        x: (B, T, 2F) bfloat16.
+        keys: Dropout keys, (B,) int64; None drops nothing.
+        drop_prob: Share dropped.
+        site: Number of the place for dropout.
+
+    Returns:
+        (B, T, F) bfloat16.
+    """
+    keys = keys if drop_prob > 0 else None
+    result: Tensor = _GatedGelu.apply(x.bfloat16().contiguous(), keys, drop_prob, site)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        sizes = ctypes.c_long(x[..., 0].numel()), ctypes.c_long(x.shape[-1])
+        call("gelu_bf16", x, bias, out, *sizes, torch.get_num_threads())
+        ctx.save_for_backward(x, bias)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, bias = ctx.saved_tensors
+        x_grad, bias_grad = torch.empty_like(x), torch.empty_like(bias)
+        sizes = ctypes.c_long(x[..., 0].numel()), ctypes.c_long(x.shape[-1])
+        threads = torch.get_num_threads()
+        call("gelu_backward_bf16", gradients[0].contiguous(), x, bias, x_grad, bias_grad, *sizes, threads)
+        return x_grad, bias_grad
+
+
+class _GatedGelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, keys: Tensor | None, drop_prob: float, site: int) -> Tensor:
+        rows, tokens, double = x.shape
+        out = x.new_empty(rows, tokens, double // 2)
+        ctx.places = ctypes.c_long(site), ctypes.c_double(drop_prob)
+        ctx.sizes = ctypes.c_long(rows), ctypes.c_long(tokens), ctypes.c_long(double // 2)
+        call("gated_gelu_bf16", x, keys, *ctx.places, out, *ctx.sizes, torch.get_num_threads())
+        ctx.save_for_backward(x, keys)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, keys = ctx.saved_tensors
+        x_grad = torch.empty_like(x)
+        given = gradients[0].contiguous(), x, keys, *ctx.places
+        call("gated_gelu_backward_bf16", *given, x_grad, *ctx.sizes, torch.get_num_threads())
+        return x_grad, None, None, None

@@ -1,0 +1,313 @@
+// Softmax attention from the joint product of queries, keys and values: bias, rotary positions, masks and dropout
+// included. A block of queries at a time meets only the keys that it may look at, so masks save work, and no (T, T)
+// matrix leaves the cache. Backward computes the probabilities again from the logarithms of their sums.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "matrix.h"
+
+using namespace electrify;
+
+namespace {
+
+constexpr long QUERIES = 32;  // in one block
+
+inline long round_up(long n) { return (n + LANES - 1) / LANES * LANES; }
+
+template <typename T>
+struct Buffer {  // aligned to the cache's lines, zero at first
+    std::unique_ptr<T, decltype(&std::free)> memory;
+    explicit Buffer(long size) : memory(nullptr, &std::free) {
+        const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + 63) / 64 * 64;
+        memory.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
+        std::memset(memory.get(), 0, bytes);
+    }
+    operator T*() const { return memory.get(); }
+};
+
+inline const uint32_t* pairs(const bf16* row) { return reinterpret_cast<const uint32_t*>(row); }
+
+}  // namespace
+
+extern "C" struct AttentionArguments {
+    long rows, tokens, heads, head_size;  // B, T, A, D
+    long window;                          // how far a token looks to each side; negative: everywhere
+    long site;
+    double drop_prob;
+    const bf16* qkv;          // (B, T, 3, A, D)
+    const float* bias;        // (3, A, D) or null
+    const float *cos, *sin;   // (T, D / 2) each, or null
+    const int32_t* segments;  // (B, T): tokens look only at their like; or null
+    const int64_t* keys;      // (B) or null
+    bf16* context;            // (B, T, A, D)
+    float* log_sums;          // (B, A, T)
+    const bf16* context_grad;  // backward only, as the three below
+    bf16* qkv_grad;
+    float* bias_grad;  // (3, A, D) or null
+    int threads;
+};
+
+namespace {
+
+using Arguments = AttentionArguments;
+
+// One head of one row: its matrices as the products need them.
+struct Head {
+    const Arguments& of;
+    const long row, head, size, tokens, padded;  // padded: tokens, rounded up to whole vectors
+    const float scale;
+    const int32_t* segments;
+
+    Head(const Arguments& arguments, long item)
+        : of(arguments), row(item / arguments.heads), head(item % arguments.heads), size(arguments.head_size),
+          tokens(arguments.tokens), padded(round_up(arguments.tokens)),
+          scale(1.0f / std::sqrt(static_cast<float>(arguments.head_size))),
+          segments(arguments.segments ? arguments.segments + row * arguments.tokens : nullptr) {}
+
+    long joint(long part, long token) const { return (((row * tokens + token) * 3 + part) * of.heads + head) * size; }
+    long single(long token) const { return ((row * tokens + token) * of.heads + head) * size; }
+
+    // Queries (part 0), keys (1) or values (2) with bias and rotation, (count, size); rows past the last token stay.
+    void read(long part, long from, long count, bf16* to) const {
+        const float* bias = of.bias ? of.bias + (part * of.heads + head) * size : nullptr;
+        const bool turns = of.cos && part < 2;
+        const long half = turns ? size / 2 : size;
+        for (long t = from; t < std::min(from + count, tokens); t++, to += size) {
+            const bf16* source = of.qkv + joint(part, t);
+            for (long i = 0; i < half; i += LANES) {
+                __m512 first = load(source + i);
+                if (bias) first = _mm512_add_ps(first, load(bias + i));
+                if (turns) {
+                    __m512 second = load(source + half + i);
+                    if (bias) second = _mm512_add_ps(second, load(bias + half + i));
+                    const __m512 cos = load(of.cos + t * half + i), sin = load(of.sin + t * half + i);
+                    store(to + half + i, _mm512_fmadd_ps(second, cos, _mm512_mul_ps(first, sin)));
+                    first = _mm512_fmsub_ps(first, cos, _mm512_mul_ps(second, sin));
+                }
+                store(to + i, first);
+            }
+        }
+    }
+
+    // The gradient of `read`'s result back to the joint product; adds to the sum of the bias's gradient.
+    void write(long part, long from, long count, const float* gradient, float* bias_sum) const {
+        float* sum = bias_sum + (part * of.heads + head) * size;
+        const bool turns = of.cos && part < 2;
+        const long half = turns ? size / 2 : size;
+        for (long t = from; t < std::min(from + count, tokens); t++, gradient += size) {
+            bf16* target = of.qkv_grad + joint(part, t);
+            for (long i = 0; i < half; i += LANES) {
+                __m512 first = load(gradient + i);
+                if (turns) {
+                    __m512 second = load(gradient + half + i);
+                    const __m512 cos = load(of.cos + t * half + i), sin = load(of.sin + t * half + i);
+                    const __m512 turned = _mm512_fmsub_ps(second, cos, _mm512_mul_ps(first, sin));
+                    first = _mm512_fmadd_ps(first, cos, _mm512_mul_ps(second, sin));
+                    store(target + half + i, turned);
+                    store(sum + half + i, _mm512_add_ps(load(sum + half + i), turned));
+                }
+                store(target + i, first);
+                store(sum + i, _mm512_add_ps(load(sum + i), first));
+            }
+        }
+    }
+
+    // The keys that a block of queries may look at, to whole vectors.
+    void range(long from, long to, long& begin, long& end) const {
+        begin = 0, end = tokens;
+        if (of.window >= 0) begin = std::max(0L, from - of.window), end = std::min(tokens, to + of.window);
+        if (segments) {
+            const auto [lowest, highest] = std::minmax_element(segments + from, segments + to);
+            while (segments[begin] < *lowest || segments[begin] > *highest) begin++;
+            while (segments[end - 1] < *lowest || segments[end - 1] > *highest) end--;
+        }
+        begin = begin / LANES * LANES;
+        end = round_up(end);
+    }
+
+    // Which of sixteen keys a query may look at.
+    __mmask16 allowed(long query, long key) const {
+        const __m512i places = _mm512_add_epi32(
+            _mm512_set1_epi32(static_cast<int32_t>(key)),
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+        __mmask16 mask = _mm512_cmplt_epi32_mask(places, _mm512_set1_epi32(static_cast<int32_t>(tokens)));
+        if (of.window >= 0) {
+            const __m512i distance = _mm512_abs_epi32(
+                _mm512_sub_epi32(places, _mm512_set1_epi32(static_cast<int32_t>(query))));
+            mask &= _mm512_cmple_epi32_mask(distance, _mm512_set1_epi32(static_cast<int32_t>(of.window)));
+        }
+        if (segments) {
+            const __m512i theirs = _mm512_maskz_loadu_epi32(mask, segments + key);
+            mask = _mm512_mask_cmpeq_epi32_mask(mask, theirs, _mm512_set1_epi32(segments[query]));
+        }
+        return mask;
+    }
+
+    bool is_masked(long end) const { return segments || of.window >= 0 || end > tokens; }
+    uint32_t number(long query, long key) const {
+        return static_cast<uint32_t>(key) + (static_cast<uint32_t>(query) << 13) + (static_cast<uint32_t>(head) << 26);
+    }
+};
+
+void forward(const Arguments& of, long first, long last) {
+    const long size = of.head_size, padded = round_up(of.tokens);
+    const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), probabilities(QUERIES * padded);
+    const Buffer<uint32_t> keys(padded * size / 2), values(padded * size / 2);
+    const Buffer<float> scores(QUERIES * padded), out(QUERIES * size);
+    for (long item = first; item < last; item++) {
+        const Head head(of, item);
+        const Keep keep(of.keys, head.row, of.site, of.drop_prob);
+        head.read(1, 0, of.tokens, matrix);
+        transpose(pairs(matrix), padded, size / 2, keys);
+        head.read(2, 0, of.tokens, matrix);
+        pair_rows(matrix, padded, size, values);
+        for (long from = 0; from < of.tokens; from += QUERIES) {
+            const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
+            long begin, end;
+            head.range(from, to, begin, end);
+            head.read(0, from, QUERIES, queries);
+            multiply(pairs(queries), size / 2, 1, keys + begin, padded, count, end - begin, size / 2, scores, padded,
+                     false);
+            const bool is_masked = head.is_masked(end);
+            float inverse[QUERIES];
+            for (long i = 0; i < to - from; i++) {
+                float* line = scores + i * padded - begin;
+                __m512 highest = _mm512_set1_ps(-1e30f);
+                for (long j = begin; j < end; j += LANES) {
+                    if (is_masked)
+                        store(line + j, _mm512_mask_mov_ps(_mm512_set1_ps(-1e30f), head.allowed(from + i, j),
+                                                           load(line + j)));
+                    highest = _mm512_max_ps(highest, load(line + j));
+                }
+                const float top = _mm512_reduce_max_ps(highest) * head.scale;
+                __m512 sum = _mm512_setzero_ps();
+                for (long j = begin; j < end; j += LANES) {
+                    const __m512 score = _mm512_fmsub_ps(load(line + j), _mm512_set1_ps(head.scale), _mm512_set1_ps(top));
+                    const __m512 weight = electrify::exp(score);
+                    sum = _mm512_add_ps(sum, weight);
+                    store(probabilities + i * padded + j - begin, keep.apply(weight, head.number(from + i, j)));
+                }
+                const float total = _mm512_reduce_add_ps(sum);
+                inverse[i] = 1.0f / total;
+                of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i] = top + std::log(total);
+            }
+            multiply(pairs(probabilities), padded / 2, 1, values + begin / 2 * size, size, count, size,
+                     (end - begin) / 2, out, size, false);
+            for (long i = 0; i < to - from; i++)
+                for (long d = 0; d < size; d += LANES)
+                    store(of.context + head.single(from + i) + d,
+                          _mm512_mul_ps(load(out + i * size + d), _mm512_set1_ps(inverse[i])));
+        }
+    }
+}
+
+void backward(const Arguments& of, long first, long last, float* bias_sum) {
+    const long size = of.head_size, padded = round_up(of.tokens);
+    const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), gradients(QUERIES * size);
+    const Buffer<uint32_t> keys(padded * size / 2), key_rows(padded * size / 2), values(padded * size / 2);
+    const Buffer<uint32_t> query_rows(QUERIES * size / 2), gradient_rows(QUERIES * size / 2);
+    const Buffer<float> scores(QUERIES * padded), slopes(QUERIES * padded), out(QUERIES * size);
+    const Buffer<bf16> score_grad(QUERIES * padded);
+    const Buffer<uint32_t> weight_pairs(QUERIES / 2 * padded), score_pairs(QUERIES / 2 * padded);
+    const Buffer<float> key_grad(padded * size), value_grad(padded * size);
+    for (long item = first; item < last; item++) {
+        const Head head(of, item);
+        const Keep keep(of.keys, head.row, of.site, of.drop_prob);
+        head.read(1, 0, of.tokens, matrix);
+        transpose(pairs(matrix), padded, size / 2, keys);
+        pair_rows(matrix, padded, size, key_rows);
+        head.read(2, 0, of.tokens, matrix);
+        transpose(pairs(matrix), padded, size / 2, values);
+        std::memset(key_grad, 0, sizeof(float) * padded * size);
+        std::memset(value_grad, 0, sizeof(float) * padded * size);
+        for (long from = 0; from < of.tokens; from += QUERIES) {
+            const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
+            long begin, end;
+            head.range(from, to, begin, end);
+            if (to - from < count) std::memset(gradients, 0, sizeof(bf16) * QUERIES * size);
+            head.read(0, from, QUERIES, queries);
+            float inner[QUERIES] = {}, log_sum[QUERIES] = {};
+            for (long i = 0; i < to - from; i++) {
+                const bf16 *gradient = of.context_grad + head.single(from + i), *value = of.context + head.single(from + i);
+                __m512 sum = _mm512_setzero_ps();
+                for (long d = 0; d < size; d += LANES) sum = _mm512_fmadd_ps(load(gradient + d), load(value + d), sum);
+                std::memcpy(gradients + i * size, gradient, sizeof(bf16) * size);
+                inner[i] = _mm512_reduce_add_ps(sum);
+                log_sum[i] = of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i];
+            }
+            pair_rows(queries, count, size, query_rows);
+            pair_rows(gradients, count, size, gradient_rows);
+            multiply(pairs(queries), size / 2, 1, keys + begin, padded, count, end - begin, size / 2, scores, padded,
+                     false);
+            multiply(pairs(gradients), size / 2, 1, values + begin, padded, count, end - begin, size / 2, slopes,
+                     padded, false);
+            const bool is_masked = head.is_masked(end);
+            for (long i = 0; i < count; i += 2)
+                for (long j = begin; j < end; j += LANES) {
+                    __m256i weights[2], grads[2];
+                    for (int which = 0; which < 2; which++) {
+                        const long query = from + i + which, at = (i + which) * padded + j - begin;
+                        __m512 weight = _mm512_setzero_ps(), gradient = _mm512_setzero_ps();
+                        if (query < to) {
+                            weight = electrify::exp(_mm512_fmsub_ps(load(scores + at), _mm512_set1_ps(head.scale),
+                                                                    _mm512_set1_ps(log_sum[i + which])));
+                            if (is_masked) weight = _mm512_maskz_mov_ps(head.allowed(query, j), weight);
+                            __m512 slope = load(slopes + at), kept = weight;
+                            if (keep.active) {
+                                const __mmask16 mask = keep(head.number(query, j));
+                                const __m512 factor = _mm512_set1_ps(keep.scale);
+                                slope = _mm512_maskz_mul_ps(mask, slope, factor);
+                                kept = _mm512_maskz_mul_ps(mask, weight, factor);
+                            }
+                            gradient = _mm512_mul_ps(
+                                _mm512_mul_ps(weight, _mm512_set1_ps(head.scale)),
+                                _mm512_sub_ps(slope, _mm512_set1_ps(inner[i + which])));
+                            weight = kept;
+                        }
+                        weights[which] = to_bf16(weight);
+                        grads[which] = to_bf16(gradient);
+                        _mm256_storeu_si256(reinterpret_cast<__m256i*>(score_grad + at), grads[which]);
+                    }
+                    const long at = i / 2 * padded + j - begin;
+                    _mm512_storeu_si512(weight_pairs + at, interleave(weights[0], weights[1]));
+                    _mm512_storeu_si512(score_pairs + at, interleave(grads[0], grads[1]));
+                }
+            multiply(weight_pairs, 1, padded, gradient_rows, size, end - begin, size, count / 2,
+                     value_grad + begin * size, size, true);
+            multiply(score_pairs, 1, padded, query_rows, size, end - begin, size, count / 2, key_grad + begin * size,
+                     size, true);
+            multiply(pairs(score_grad), padded / 2, 1, key_rows + begin / 2 * size, size, count, size,
+                     (end - begin) / 2, out, size, false);
+            head.write(0, from, QUERIES, out, bias_sum);
+        }
+        head.write(1, 0, of.tokens, key_grad, bias_sum);
+        head.write(2, 0, of.tokens, value_grad, bias_sum);
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+void attention_bf16(const AttentionArguments* of) {
+    const long items = of->rows * of->heads;
+#pragma omp parallel for schedule(static) num_threads(of->threads)
+    for (long part = 0; part < of->threads; part++)
+        forward(*of, items * part / of->threads, items * (part + 1) / of->threads);
+}
+
+void attention_backward_bf16(const AttentionArguments* of) {
+    const long items = of->rows * of->heads, width = 3 * of->heads * of->head_size;
+    std::vector<float> partial(static_cast<size_t>(of->threads) * width, 0.0f);
+#pragma omp parallel for schedule(static) num_threads(of->threads)
+    for (long part = 0; part < of->threads; part++)
+        backward(*of, items * part / of->threads, items * (part + 1) / of->threads, partial.data() + part * width);
+    if (!of->bias_grad) return;
+    std::memset(of->bias_grad, 0, sizeof(float) * width);
+    for (int part = 0; part < of->threads; part++)
+        for (long i = 0; i < width; i++) of->bias_grad[i] += partial[part * width + i];
+}
+}

@@ -1,0 +1,145 @@
+// The softmax over the vocabulary of a few positions: loss, sample, figures and gradient while a row is in the cache.
+#include "common.h"
+
+#include <algorithm>
+#include <vector>
+
+using namespace electrify;
+
+extern "C" struct VocabularyArguments {
+    long positions, vocab_size;  // p, V
+    double temperature;          // of the samples
+    int excludes_target, needs_gradient, wants_figures;
+    bf16* logits;            // (p, V) without bias; overwritten by the loss's gradient if it is needed
+    const float* bias;       // (V)
+    const int64_t* targets;  // (p)
+    const double* uniforms;  // (p) in (0, 1)
+    float* losses;           // (p)
+    int64_t* samples;        // (p)
+    int64_t* best;           // (p) or null
+    float* entropy;          // (p) or null
+    float* bias_grad;        // (threads, V), added to
+    int threads;
+};
+
+namespace {
+
+constexpr long CHUNK = 512;  // tokens whose weights are summed before the sample is looked for among them
+
+// One position: its scores, sixteen at a time, and what is made of them.
+struct Row {
+    const VocabularyArguments& of;
+    bf16* logits;
+    const long target;
+
+    Row(const VocabularyArguments& arguments, long position)
+        : of(arguments), logits(arguments.logits + position * arguments.vocab_size), target(arguments.targets[position]) {}
+
+    __mmask16 mask(long i) const {
+        const long left = of.vocab_size - i;
+        return left >= LANES ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1);
+    }
+
+    __m512 score(long i, __mmask16 mask) const {  // -1e30 past the end
+        const __m256i half = _mm256_maskz_loadu_epi16(mask, logits + i);
+        const __m512 value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+        return _mm512_mask_add_ps(_mm512_set1_ps(-1e30f), mask, value, _mm512_maskz_loadu_ps(mask, of.bias + i));
+    }
+
+    float target_score() const {
+        return _mm512_cvtss_f32(score(target, 1));
+    }
+
+    float highest() const {
+        __m512 top = _mm512_set1_ps(-1e30f);
+        for (long i = 0; i < of.vocab_size; i += LANES) top = _mm512_max_ps(top, score(i, mask(i)));
+        return _mm512_reduce_max_ps(top);
+    }
+
+    // Proportional to the probability of being drawn.
+    __m512 weight(long i, float top, float sharpness) const {
+        const __m512 distance = _mm512_sub_ps(score(i, mask(i)), _mm512_set1_ps(top));
+        __m512 result = electrify::exp(_mm512_mul_ps(distance, _mm512_set1_ps(sharpness)));
+        if (of.excludes_target && target >= i && target < i + LANES)
+            result = _mm512_mask_mov_ps(result, static_cast<__mmask16>(1u << (target - i)), _mm512_setzero_ps());
+        return result;
+    }
+
+    int64_t first_of(float value) const {
+        for (long i = 0; i < of.vocab_size; i += LANES) {
+            const __mmask16 equal = _mm512_cmp_ps_mask(score(i, mask(i)), _mm512_set1_ps(value), _CMP_EQ_OQ);
+            if (equal) return i + __builtin_ctz(equal);
+        }
+        return 0;
+    }
+
+    // The token at which the running sum of weights passes a threshold.
+    int64_t sample(const float* chunks, double threshold, float top, float sharpness) const {
+        long chunk = 0;
+        const long last = (of.vocab_size - 1) / CHUNK;
+        while (chunk < last && threshold > chunks[chunk]) threshold -= chunks[chunk++];
+        int64_t found = chunk * CHUNK;
+        double running = 0;
+        for (long i = chunk * CHUNK; i < std::min((chunk + 1) * CHUNK, of.vocab_size); i += LANES) {
+            alignas(64) float weights[LANES];
+            _mm512_store_ps(weights, weight(i, top, sharpness));
+            for (long lane = 0; lane < LANES && i + lane < of.vocab_size; lane++) {
+                running += weights[lane];
+                if (weights[lane] > 0) found = i + lane;  // the sum may end just short of the threshold
+                if (running >= threshold && weights[lane] > 0) return found;
+            }
+        }
+        return found;
+    }
+};
+
+void predict(const VocabularyArguments& of, long position, float* chunks, float* bias_sum) {
+    const Row row(of, position);
+    const float top = row.highest(), sharpness = static_cast<float>(1 / of.temperature);
+    const bool is_plain = of.temperature == 1.0 && !of.excludes_target;
+    __m512 total = _mm512_setzero_ps(), moment = _mm512_setzero_ps();
+    double drawn = 0;
+    for (long start = 0; start < of.vocab_size; start += CHUNK) {
+        __m512 sum = _mm512_setzero_ps(), weights = _mm512_setzero_ps();
+        for (long i = start; i < std::min(start + CHUNK, of.vocab_size); i += LANES) {
+            const __m512 distance = _mm512_sub_ps(row.score(i, row.mask(i)), _mm512_set1_ps(top));
+            const __m512 power = electrify::exp(distance);
+            sum = _mm512_add_ps(sum, power);
+            if (of.wants_figures) moment = _mm512_mask3_fmadd_ps(power, distance, moment, row.mask(i));
+            if (!is_plain) weights = _mm512_add_ps(weights, row.weight(i, top, sharpness));
+        }
+        total = _mm512_add_ps(total, sum);
+        chunks[start / CHUNK] = _mm512_reduce_add_ps(is_plain ? sum : weights);
+        drawn += chunks[start / CHUNK];
+    }
+    const float all = _mm512_reduce_add_ps(total);
+    of.samples[position] = row.sample(chunks, of.uniforms[position] * drawn, top, sharpness);
+    of.losses[position] = std::log(all) + top - row.target_score();
+    if (of.wants_figures) {
+        of.best[position] = row.first_of(top);
+        of.entropy[position] = std::log(all) - _mm512_reduce_add_ps(moment) / all;
+    }
+    if (!of.needs_gradient) return;
+    const __m512 share = _mm512_set1_ps(1 / all);
+    for (long i = 0; i < of.vocab_size; i += LANES) {
+        const __mmask16 mask = row.mask(i);
+        const __m512 distance = _mm512_sub_ps(row.score(i, mask), _mm512_set1_ps(top));
+        __m512 gradient = _mm512_mul_ps(electrify::exp(distance), share);
+        if (row.target >= i && row.target < i + LANES)
+            gradient = _mm512_mask_sub_ps(gradient, static_cast<__mmask16>(1u << (row.target - i)), gradient,
+                                          _mm512_set1_ps(1.0f));
+        _mm256_mask_storeu_epi16(row.logits + i, mask, to_bf16(gradient));
+        _mm512_mask_storeu_ps(bias_sum + i, mask, _mm512_add_ps(gradient, _mm512_maskz_loadu_ps(mask, bias_sum + i)));
+    }
+}
+
+}  // namespace
+
+extern "C" void predict_bf16(const VocabularyArguments* of) {
+#pragma omp parallel for schedule(static) num_threads(of->threads)
+    for (long part = 0; part < of->threads; part++) {
+        std::vector<float> chunks((of->vocab_size + CHUNK - 1) / CHUNK);
+        for (long i = of->positions * part / of->threads; i < of->positions * (part + 1) / of->threads; i++)
+            predict(*of, i, chunks.data(), of->bias_grad + part * of->vocab_size);
+    }
+}

@@ -1,0 +1,99 @@
+"""z = residual + dropout(x + bias) and the layer norm of z, in one pass over each token."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electrify.kernels.library import call
+
+_LANES = 16
+
+
+def fits(size: int) -> bool:
+    """Return whether the kernel takes tokens of this size."""
+    return size % _LANES == 0
+
+
+def add_norm(
+    x: Tensor,
+    residual: Tensor,
+    weight: Tensor,
+    *,
+    bias: Tensor | None = None,
+    norm_bias: Tensor | None = None,
+    epsilon: float,
+    keys: Tensor | None = None,
+    drop_prob: float = 0.0,
+    site: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Add to the residual stream and norm it.
+
+    Args:
+        x: What is added, (B, T, H) bfloat16.
+        residual: What it is added to, (B, T, H) bfloat16 or float32.
+        weight: Of the norm, (H,).
+        bias: Added to x before dropout, (H,); None adds nothing.
+        norm_bias: Of the norm, (H,).
+        epsilon: Of the norm.
+        keys: Dropout keys, (B,) int64; None drops nothing.
+        drop_prob: Share dropped of x.
+        site: Number of the place for dropout.
+
+    Returns:
+        The norm of z, (B, T, H) bfloat16, and z itself, of the residual's type.
+    """
+    keys = keys if drop_prob > 0 else None
+    weights = (weight, bias, norm_bias)
+    plain = [None if one is None else one.float() for one in weights]
+    result: tuple[Tensor, Tensor] = _AddNorm.apply(  # type: ignore[no-untyped-call]
+        x.bfloat16().contiguous(), residual.contiguous(), *plain, epsilon, keys, drop_prob, site
+    )
+    return result
+
+
+class _AddNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        residual: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        norm_bias: Tensor | None,
+        epsilon: float,
+        keys: Tensor | None,
+        drop_prob: float,
+        site: int,
+    ) -> tuple[Tensor, Tensor]:
+        rows, tokens, size = x.shape
+        kind = "bf16" if residual.dtype == torch.bfloat16 else "fp32"
+        z, out = torch.empty_like(residual), torch.empty_like(x)
+        mean, scale = torch.empty(2, rows * tokens)
+        places = [keys, ctypes.c_long(site), ctypes.c_double(drop_prob)]
+        sizes = [ctypes.c_long(rows), ctypes.c_long(tokens), ctypes.c_long(size)]
+        inputs = [x, bias, residual, weight, norm_bias, ctypes.c_float(epsilon)]
+        call(f"add_norm_{kind}", *inputs, *places, *sizes, z, out, mean, scale, torch.get_num_threads())
+        ctx.save_for_backward(z, weight, mean, scale, keys)
+        ctx.settings = kind, places[1:], sizes, bias is not None, norm_bias is not None
+        ctx.set_materialize_grads(False)
+        return out, z
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        out_grad, z_grad = gradients
+        if out_grad is None:  # only the stream went on
+            raise NotImplementedError("the norm's result is always used")
+        z, weight, mean, scale, keys = ctx.saved_tensors
+        kind, places, sizes, has_bias, has_norm_bias = ctx.settings
+        residual_grad = torch.empty_like(z)
+        is_same = keys is None and kind == "bf16"  # then x and the residual have one gradient
+        x_grad = residual_grad if is_same else torch.empty_like(out_grad)
+        sums = torch.empty(3, z.shape[-1])
+        given = [out_grad.contiguous(), None if z_grad is None else z_grad.contiguous(), z, weight, mean, scale]
+        wanted = [residual_grad, None if is_same else x_grad, sums, torch.get_num_threads()]
+        call(f"add_norm_backward_{kind}", *given, keys, *places, *sizes, *wanted)
+        weight_grad, norm_bias_grad, bias_grad = sums
+        vectors = weight_grad, bias_grad if has_bias else None, norm_bias_grad if has_norm_bias else None
+        return x_grad, residual_grad, *vectors, None, None, None, None

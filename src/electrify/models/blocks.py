@@ -1,0 +1,114 @@
+"""The parts that layers are made of, each through a compiled kernel where one fits, through torch elsewhere.
+
+Both ways drop the same elements and agree to the accuracy of bfloat16; the kernels add the biases that a matrix product
+would add itself, so that their gradients come out of the same pass.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from electrify import kernels
+from electrify.kernels import activation, norm
+from electrify.kernels import attention as native_attention
+from electrify.models.attention import Mask, Rotation, attend, rotate
+from electrify.models.dropout import Dropout
+
+
+def self_attention(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    num_heads: int,
+    mask: Mask,
+    dropout: Dropout,
+    keys: Tensor | None,
+    rotation: Rotation | None = None,
+) -> Tensor:
+    """Project to queries, keys and values in one product, and attend.
+
+    Args:
+        hidden: (B, T, H).
+        weight: Of queries, keys and values one below the other, (3H, H).
+        bias: (3H,) or None.
+        num_heads: A.
+        mask: Who may look at whom.
+        dropout: Of the probabilities.
+        keys: Dropout keys, (B,) int64 or None.
+        rotation: How positions turn queries and keys; None leaves them.
+
+    Returns:
+        (B, T, H), before the output projection.
+    """
+    if mask.is_native:
+        return native_attention.attend(
+            F.linear(hidden, weight),
+            num_heads=num_heads,
+            bias=bias,
+            rotation=rotation,
+            segments=mask.segments,
+            window=mask.window,
+            keys=keys,
+            drop_prob=dropout.p,
+            site=dropout.site,
+        )
+    joint = F.linear(hidden, weight, bias).reshape(*hidden.shape[:2], 3, num_heads, -1)  # (B, T, 3, A, D)
+    query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, A, T, D)
+    if rotation is not None:
+        query, key = rotate(query, rotation), rotate(key, rotation)
+    context = attend(query, key, value, bias=mask.bias, dropout=dropout, keys=keys)
+    return context.transpose(1, 2).flatten(2)
+
+
+def project_add_norm(
+    hidden: Tensor,
+    projection: nn.Linear,
+    residual: Tensor,
+    after: nn.Module,
+    *,
+    dropout: Dropout | None,
+    keys: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Add dropout(projection(hidden)) to the residual stream and norm it.
+
+    Args:
+        hidden: (B, T, F).
+        projection: To the stream's width H.
+        residual: The stream, (B, T, H).
+        after: The norm.
+        dropout: None drops nothing.
+        keys: Dropout keys, (B,) int64 or None.
+
+    Returns:
+        The norm of the new stream, and the stream; both (B, T, H).
+    """
+    if kernels.serve(hidden) and isinstance(after, nn.LayerNorm) and norm.fits(projection.out_features):
+        return norm.add_norm(
+            F.linear(hidden, projection.weight),
+            residual,
+            after.weight,
+            bias=projection.bias,
+            norm_bias=after.bias,
+            epsilon=after.eps,
+            keys=keys,
+            drop_prob=0.0 if dropout is None else dropout.p,
+            site=0 if dropout is None else dropout.site,
+        )
+    added = projection(hidden)
+    stream = residual + (added if dropout is None else dropout(added, keys))
+    return after(stream), stream
+
+
+def linear_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
+    """Return the exact gelu(linear(hidden)), (…, F)."""
+    if kernels.serve(hidden) and linear.bias is not None and activation.fits(linear.out_features):
+        return activation.gelu(F.linear(hidden, linear.weight), linear.bias)
+    return F.gelu(linear(hidden))
+
+
+def gated_gelu(joint: Tensor, dropout: Dropout, keys: Tensor | None) -> Tensor:
+    """Return dropout(gelu(values) · gate), (B, T, F), for values and gate side by side, (B, T, 2F)."""
+    if kernels.serve(joint) and activation.fits(joint.shape[-1] // 2):
+        return activation.gated_gelu(joint, keys=keys, drop_prob=dropout.p, site=dropout.site)
+    values, gate = joint.chunk(2, dim=-1)
+    return dropout(F.gelu(values) * gate, keys)
