@@ -12,8 +12,8 @@ _INSTRUCTIONS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx51
 # threads. With `optional`, a machine without a compiler gets a package that takes the plain way.
 native = Extension(
     "electrify.kernels._native",
-    sources=[f"{_KERNELS}/{name}.cpp" for name in ("activation", "attention", "dropout", "norm", "vocabulary")],
-    depends=[f"{_KERNELS}/common.h", f"{_KERNELS}/matrix.h"],
+    sources=[f"{_KERNELS}/{name}.cpp" for name in ("activation", "attention", "dropout", "linear", "norm", "vocabulary")],
+    depends=[f"{_KERNELS}/buffer.h", f"{_KERNELS}/common.h", f"{_KERNELS}/matrix.h"],
     extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-g0", "-Wno-maybe-uninitialized", *_INSTRUCTIONS],
     optional=True,
 )

@@ -10,8 +10,22 @@ from torch import Tensor, nn
 from electrify import kernels
 from electrify.kernels import activation, norm
 from electrify.kernels import attention as native_attention
+from electrify.kernels import linear as native_linear
 from electrify.models.attention import Mask, Rotation, attend, rotate
 from electrify.models.dropout import Dropout
+
+
+def linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
+    """Return layer(hidden), (…, O)."""
+    if kernels.serve(hidden) and layer.bias is None:
+        return _product(hidden, layer.weight)
+    result: Tensor = layer(hidden)
+    return result
+
+
+def _product(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return hidden · weightᵀ where kernels serve."""
+    return native_linear.linear(hidden, weight) if native_linear.fits(weight) else F.linear(hidden, weight)
 
 
 def self_attention(
@@ -42,7 +56,7 @@ def self_attention(
     """
     if mask.is_native:
         return native_attention.attend(
-            F.linear(hidden, weight),
+            _product(hidden, weight),
             num_heads=num_heads,
             bias=bias,
             rotation=rotation,
@@ -84,7 +98,7 @@ def project_add_norm(
     """
     if kernels.serve(hidden) and isinstance(after, nn.LayerNorm) and norm.fits(projection.out_features):
         return norm.add_norm(
-            F.linear(hidden, projection.weight),
+            _product(hidden, projection.weight),
             residual,
             after.weight,
             bias=projection.bias,
@@ -102,7 +116,7 @@ def project_add_norm(
 def linear_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
     """Return the exact gelu(linear(hidden)), (…, F)."""
     if kernels.serve(hidden) and linear.bias is not None and activation.fits(linear.out_features):
-        return activation.gelu(F.linear(hidden, linear.weight), linear.bias)
+        return activation.gelu(_product(hidden, linear.weight), linear.bias)
     return F.gelu(linear(hidden))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from electrify.errors import ConfigError
 from electrify.models import limits
 from electrify.models.attention import Mask, Rotation, attention_mask
-from electrify.models.blocks import gated_gelu, project_add_norm, self_attention
+from electrify.models.blocks import gated_gelu, linear, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
@@ -273,4 +273,4 @@ class _FeedForward(nn.Module):
 
     def forward(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
         """Return what `Wo` projects, (B, T, F)."""
-        return gated_gelu(self.Wi(hidden), self.drop, keys)
+        return gated_gelu(linear(hidden, self.Wi), self.drop, keys)

@@ -2,11 +2,10 @@
 // included. A block of queries at a time meets only the keys that it may look at, so masks save work, and no (T, T)
 // matrix leaves the cache. Backward computes the probabilities again from the logarithms of their sums.
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <vector>
 
+#include "buffer.h"
 #include "matrix.h"
 
 using namespace electrify;
@@ -16,17 +15,6 @@ namespace {
 constexpr long QUERIES = 32;  // in one block
 
 inline long round_up(long n) { return (n + LANES - 1) / LANES * LANES; }
-
-template <typename T>
-struct Buffer {  // aligned to the cache's lines, zero at first
-    std::unique_ptr<T, decltype(&std::free)> memory;
-    explicit Buffer(long size) : memory(nullptr, &std::free) {
-        const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + 63) / 64 * 64;
-        memory.reset(static_cast<T*>(std::aligned_alloc(64, bytes)));
-        std::memset(memory.get(), 0, bytes);
-    }
-    operator T*() const { return memory.get(); }
-};
 
 inline const uint32_t* pairs(const bf16* row) { return reinterpret_cast<const uint32_t*>(row); }
 
@@ -157,6 +145,7 @@ void forward(const Arguments& of, long first, long last) {
     const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), probabilities(QUERIES * padded);
     const Buffer<uint32_t> keys(padded * size / 2), values(padded * size / 2);
     const Buffer<float> scores(QUERIES * padded), out(QUERIES * size);
+    matrix.clear(padded * size), queries.clear(QUERIES * size);  // rows past the last token are zero, or at least finite
     for (long item = first; item < last; item++) {
         const Head head(of, item);
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
@@ -213,6 +202,7 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
     const Buffer<bf16> score_grad(QUERIES * padded);
     const Buffer<uint32_t> weight_pairs(QUERIES / 2 * padded), score_pairs(QUERIES / 2 * padded);
     const Buffer<float> key_grad(padded * size), value_grad(padded * size);
+    matrix.clear(padded * size), queries.clear(QUERIES * size), gradients.clear(QUERIES * size);
     for (long item = first; item < last; item++) {
         const Head head(of, item);
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
@@ -221,13 +211,13 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
         pair_rows(matrix, padded, size, key_rows);
         head.read(2, 0, of.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, values);
-        std::memset(key_grad, 0, sizeof(float) * padded * size);
-        std::memset(value_grad, 0, sizeof(float) * padded * size);
+        key_grad.clear(padded * size);
+        value_grad.clear(padded * size);
         for (long from = 0; from < of.tokens; from += QUERIES) {
             const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
             long begin, end;
             head.range(from, to, begin, end);
-            if (to - from < count) std::memset(gradients, 0, sizeof(bf16) * QUERIES * size);
+            if (to - from < count) gradients.clear(QUERIES * size);
             head.read(0, from, QUERIES, queries);
             float inner[QUERIES] = {}, log_sum[QUERIES] = {};
             for (long i = 0; i < to - from; i++) {

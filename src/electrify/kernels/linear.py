@@ -1,0 +1,52 @@
+"""A linear map without bias whose weight stays in float32, and so does the weight's gradient."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electrify.kernels.library import call
+
+
+def fits(weight: Tensor) -> bool:
+    """Return whether the kernel takes a weight of these sizes."""
+    return weight.shape[0] % 16 == 0 and weight.shape[1] % 16 == 0
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x · weightᵀ.
+
+    Args:
+        x: (…, I).
+        weight: (O, I) float32 or bfloat16.
+
+    Returns:
+        (…, O) bfloat16.
+    """
+    result: Tensor = _Linear.apply(x.bfloat16(), weight)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        cast = weight.bfloat16()
+        ctx.save_for_backward(x, cast)
+        ctx.dtype = weight.dtype
+        return torch.mm(x.reshape(-1, x.shape[-1]), cast.T).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, cast = ctx.saved_tensors
+        out_size, in_size = cast.shape
+        out_grad = gradients[0].reshape(-1, out_size).contiguous()
+        x_grad = torch.mm(out_grad, cast).view(x.shape) if ctx.needs_input_grad[0] else None
+        weight_grad = None
+        if ctx.needs_input_grad[1]:
+            flat = x.reshape(-1, in_size).contiguous()
+            weight_grad = torch.empty(out_size, in_size)
+            sizes = map(ctypes.c_long, (flat.shape[0], out_size, in_size))
+            call("weight_grad_bf16", out_grad, flat, weight_grad, *sizes, torch.get_num_threads())
+            weight_grad = weight_grad.to(ctx.dtype)
+        return x_grad, weight_grad
