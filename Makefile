@@ -22,7 +22,7 @@ clean:
 	rm -rf .venv runs/demo
 
 # torch comes first and alone: asked for together with the rest, pip may choose a build with CUDA on a CPU-only machine.
-.venv/core: pyproject.toml constraints.txt
+.venv/core: pyproject.toml setup.py constraints.txt $(wildcard src/electrify/kernels/cpp/*)
 	$(PYTHON) -c 'import sys; sys.exit("electrify needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0

@@ -7,13 +7,14 @@ from setuptools import Extension, setup
 
 _KERNELS = "src/electrify/kernels/cpp"
 _INSTRUCTIONS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"]
+_SOURCES = ("activation", "attention", "dropout", "linear", "norm", "vocabulary")
 
 # Calls of OpenMP are left open when linking: they go to the runtime that torch has loaded, so both use one set of
 # threads. With `optional`, a machine without a compiler gets a package that takes the plain way.
 native = Extension(
     "electrify.kernels._native",
-    sources=[f"{_KERNELS}/{name}.cpp" for name in ("activation", "attention", "dropout", "linear", "norm", "vocabulary")],
-    depends=[f"{_KERNELS}/buffer.h", f"{_KERNELS}/common.h", f"{_KERNELS}/matrix.h"],
+    sources=[f"{_KERNELS}/{name}.cpp" for name in _SOURCES],
+    depends=[f"{_KERNELS}/{name}.h" for name in ("buffer", "common", "matrix")],
     extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-g0", "-Wno-maybe-uninitialized", *_INSTRUCTIONS],
     optional=True,
 )

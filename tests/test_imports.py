@@ -15,9 +15,9 @@ import electrify
 ROOT = Path(electrify.__file__).parent
 BASE = {"config", "errors", "files", "progress", "noise", "runs", "recipes"}
 BELOW: dict[str, set[str]] = {part: set() for part in BASE}
-BELOW |= {"recipes": {"config", "errors"}, "files": {"errors"}}
-BELOW |= {"models": BASE, "data": BASE, "training": BASE, "objectives": BASE | {"models"}}
-BELOW["tasks"] = BASE | {"models", "data", "training", "objectives"}
+BELOW |= {"recipes": {"config", "errors"}, "files": {"errors"}, "kernels": {"errors"}}
+BELOW |= {"models": BASE | {"kernels"}, "data": BASE, "training": BASE, "objectives": BASE | {"models", "kernels"}}
+BELOW["tasks"] = BASE | {"kernels"} | {"models", "data", "training", "objectives"}
 BELOW["pretraining"] = BELOW["tasks"]
 BELOW["verbs"] = BELOW["tasks"] | {"tasks", "pretraining"}
 BELOW["report"] = BELOW["verbs"] | {"verbs"}

@@ -17,7 +17,7 @@ def fits(size: int) -> bool:
 
 
 def gelu(x: Tensor, bias: Tensor) -> Tensor:
-    """Return gelu(x + bias).
+    """Return the GELU of x + bias.
 
     Args:
         x: (…, F) bfloat16.

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from electrify.kernels import is_enabled
 from electrify.kernels.library import call
 
 _KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
-def fits(x: Tensor) -> bool:
-    """Return whether the kernel takes this tensor: (B, T, H) or (B, H) with whole vectors."""
-    return x.dtype in _KINDS and x.ndim in (2, 3) and x.shape[-1] % 16 == 0
+def serves(x: Tensor) -> bool:
+    """Return whether the kernel takes this tensor: (B, T, H) or (B, H) with whole vectors, on a CPU that can."""
+    is_fitting = x.dtype in _KINDS and x.ndim in (2, 3) and x.shape[-1] % 16 == 0
+    return is_fitting and x.device.type == "cpu" and is_enabled() and not torch.compiler.is_compiling()
 
 
 def dropout(x: Tensor, keys: Tensor, *, drop_prob: float, site: int) -> Tensor:

@@ -17,7 +17,7 @@ from electrify.errors import ElectrifyError
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """Return the compiled kernels, or None where they were not built or the processor can not run them."""
     found = sorted(Path(__file__).parent.glob("_native*.so"))
     if not found or sys.platform != "linux" or not torch.cpu._is_avx512_bf16_supported():
@@ -47,7 +47,7 @@ def call(name: str, *arguments: object) -> None:
     Raises:
         ElectrifyError: If there is no library.
     """
-    loaded = library()
+    loaded = load_library()
     if loaded is None:
         raise ElectrifyError("the compiled kernels are not there.")
     getattr(loaded, name)(*[pointer(one) if one is None or isinstance(one, Tensor) else one for one in arguments])

@@ -110,7 +110,8 @@ def project_add_norm(
         )
     added = projection(hidden)
     stream = residual + (added if dropout is None else dropout(added, keys))
-    return after(stream), stream
+    normed: Tensor = after(stream)
+    return normed, stream
 
 
 def linear_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
@@ -125,4 +126,5 @@ def gated_gelu(joint: Tensor, dropout: Dropout, keys: Tensor | None) -> Tensor:
     if kernels.serve(joint) and activation.fits(joint.shape[-1] // 2):
         return activation.gated_gelu(joint, keys=keys, drop_prob=dropout.p, site=dropout.site)
     values, gate = joint.chunk(2, dim=-1)
-    return dropout(F.gelu(values) * gate, keys)
+    product: Tensor = dropout(F.gelu(values) * gate, keys)
+    return product

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from electrify.kernels import dropout as native
-from electrify.kernels.library import library
 from electrify.noise import fold, keep_mask
 
 
@@ -39,7 +38,7 @@ class Dropout(nn.Module):
         """
         if keys is None or self.p == 0:
             return x
-        if x.device.type == "cpu" and native.fits(x) and library() is not None:
+        if native.serves(x):
             return native.dropout(x, keys, drop_prob=self.p, site=self.site)
         kept = keep_mask(keys, x.shape, drop_prob=self.p, site=self.site)
         return torch.where(kept, x * (1 / (1 - self.p)), 0)

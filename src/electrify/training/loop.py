@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from electrify.config import ScheduleConfig
+from electrify.training.process import settle
 from electrify.training.schedules import learning_rate_factor
 
 
@@ -58,13 +59,15 @@ class Every:
 
 
 def run(clock: Clock, take_step: Callable[[float], None], actions: Sequence[Every]) -> None:
-    """Train until the schedule is over.
+    """Train until the schedule is over; the clock starts here.
 
     Args:
         clock: Where to start; moved on.
         take_step: Takes one optimizer step, given the factor on the learning rate.
         actions: Done in their order after a step that is due.
     """
+    settle()
+    clock.start()
     while (progress := clock.progress) < 1:
         take_step(learning_rate_factor(progress, clock.schedule))
         clock.step += 1

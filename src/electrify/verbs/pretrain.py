@@ -174,7 +174,6 @@ class Pretraining:
             bar("Pre-training", total=1.0) as self.bar,
         ):
             self.bar.advance(self.clock.progress)
-            self.clock.start()
             run(
                 self.clock,
                 self._take_step,
