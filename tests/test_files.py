@@ -95,7 +95,7 @@ def test_digest_of_a_text_is_that_of_a_file_with_it(tmp_path: Path) -> None:
     [
         (None, "cannot be read"),
         (b'{"a": 1', "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"[1]", "expected a JSON object, found list"),
     ],
 )

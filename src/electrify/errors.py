@@ -6,6 +6,9 @@ Every message says what is wrong, where, what was expected and what to do.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST_WORD = 200
+"""Comparing words takes time that grows with the square of their length, and a file may hold any."""
+
 
 class ElectrifyError(Exception):
     """Base of the errors a user can mend; the command line prints it and exits with code 2."""
@@ -35,7 +38,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         known: What would have been accepted.
     """
     choices = list(known)
-    close = get_close_matches(word, choices, n=1, cutoff=0.6)
+    close = get_close_matches(word, choices, n=1, cutoff=0.6) if len(word) <= _LONGEST_WORD else []
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known: {', '.join(choices)}." if choices else ""

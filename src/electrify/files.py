@@ -18,6 +18,8 @@ from electrify.errors import DataError, ElectrifyError
 
 _TEMPORARY_SUFFIX = ".tmp"
 _CHUNK_BYTES = 1 << 20
+_HIGHEST_TEXT_BYTES = 64 << 20
+"""No file of settings is larger; a vocabulary of a million tokens takes 40 MB in `tokenizer.json`."""
 
 
 def digest_file(path: Path) -> str:
@@ -54,17 +56,58 @@ def read_json(path: Path, *, error: type[ElectrifyError] = DataError) -> dict[st
 
     Args:
         path: The file.
-        error: What to raise if it is missing, is not JSON, or is not an object.
+        error: What to raise if it is missing, is no file, is over 64 MiB, is not JSON, or is not an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror}).") from None
+        value = json.loads(read_text(path, error=error))
     except ValueError as problem:
         raise error(f"{path}: not valid JSON ({problem}). It may be cut short; make it again.") from None
+    except RecursionError:
+        raise error(f"{path}: nested too deeply; no such file is.") from None
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}.")
     return value
+
+
+def read_text(path: Path, *, error: type[ElectrifyError] = DataError) -> str:
+    """Read a file of settings as UTF-8, of at most 64 MiB; a device or a pipe is never opened.
+
+    Args:
+        path: The file.
+        error: What to raise if it is missing, too large, no file, or not UTF-8.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise error(f"{path}: not a file.")
+        if path.stat().st_size > _HIGHEST_TEXT_BYTES:
+            raise error(f"{path}: over {_HIGHEST_TEXT_BYTES >> 20} MiB; no file of this kind is.")
+        return path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}).") from None
+    except UnicodeDecodeError as problem:
+        raise error(f"{path}: not UTF-8 text (byte {problem.start}).") from None
+
+
+def refuse_outside(path: Path, *, error: type[ElectrifyError]) -> None:
+    """Stop if a file of a folder that came from elsewhere is a link that leads out of it.
+
+    Links of the Hugging Face hub's cache, from a model's `snapshots/…/` to its `blobs/`, are as they should be.
+
+    Args:
+        path: The file, whether it exists or not.
+        error: What to raise.
+    """
+    if not path.is_symlink():
+        return
+    folder = path.parent.resolve()
+    target = Path(os.path.realpath(path))  # unlike `resolve`, it does not fail at a circle of links
+    if target.is_relative_to(folder) and target.is_file():
+        return
+    if folder.parent.name == "snapshots" and target.is_relative_to(folder.parent.parent / "blobs"):
+        return
+    raise error(
+        f"{path}: a link to {target}, not to a file of its folder, which is not followed. Copy the file itself there."
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,14 +19,22 @@ app = App(
     suppress_keyboard_interrupt=False,  # `main` says what happened
 )
 
+_LONGEST_MESSAGE = 1500
+
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON, and nothing else.")]
 Source = Annotated[SourceOptions, Parameter(name="*")]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is in the output folder.")]
 
 
 def fail(message: str) -> NoReturn:
-    """Say in one line what is wrong and exit with code 2."""
-    print(f"electrify: {message}", file=sys.stderr)
+    """Say in one line what is wrong and exit with code 2.
+
+    What a message quotes may come from any file, so it is cut to a readable length, and nothing in it can write a
+    second line or steer the terminal.
+    """
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in message)
+    cut = line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]} …"
+    print(f"electrify: {cut}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -6,6 +6,7 @@ Training a vocabulary is in `vocabulary`.
 """
 
 import json
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_
 
 from electrify.data.word_cache import ID_DTYPE, WordCache, cuts_like_bert
 from electrify.errors import ConfigError, DataError
-from electrify.files import read_json, write_json, write_text
+from electrify.files import read_json, read_text, refuse_outside, write_json, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
@@ -293,17 +294,11 @@ def load_tokenizer(path: str | Path, *, is_cased: bool | None = None) -> Tokeniz
     path = Path(path)
     if path.is_dir():
         for name in ("tokenizer.json", "vocab.txt"):
-            if (path / name).is_file():
+            if os.path.lexists(path / name):
                 return load_tokenizer(path / name, is_cased=is_cased)
         raise DataError(f"{path}: no tokenizer.json and no vocab.txt in this folder. Make one with the verb tokenizer.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise DataError(
-            f"{path}: cannot be read ({problem.strerror}). Name a tokenizer's folder or vocab.txt."
-        ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8 text. Name a tokenizer's folder or vocab.txt.") from None
+    refuse_outside(path, error=DataError)
+    text = read_text(path)
     if path.suffix == ".json":
         return Tokenizer.from_json(text, name=str(path))
     return _load_vocabulary(path, text, is_cased)

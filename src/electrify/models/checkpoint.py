@@ -13,9 +13,9 @@ from typing import Any, TypeVar, overload
 import torch
 
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
-from electrify.files import read_json, write_json
+from electrify.files import write_json
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
-from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config
+from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config, read_settings
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
     ElectraForMaskedLM,
@@ -87,7 +87,7 @@ def saved_network(folder: str | Path) -> type[Network]:
         CheckpointError: If `config.json` is missing or broken, or names no network that is built here.
     """
     path = Path(folder) / CONFIG_FILE
-    settings = read_json(path, error=CheckpointError)
+    settings = read_settings(path)
     names = settings.get("architectures")
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise CheckpointError(f"{path}: architectures must name one network, got {names!r}.")
@@ -181,13 +181,13 @@ def load_model(
         The network on the CPU, in float32.
 
     Raises:
-        CheckpointError: If the folder is broken, its tensors are missing, superfluous, of other shapes, not numbers
-            with a fraction, or stored as pickles.
+        CheckpointError: If the folder is broken, its tensors are missing, superfluous, of other shapes, not finite
+            numbers with a fraction, or stored as pickles.
         ConfigError: If the class name is unknown, or the labels contradict themselves.
     """
     folder = Path(folder)
     path = folder / CONFIG_FILE
-    settings = read_json(path, error=CheckpointError)
+    settings = read_settings(path)
     config = config_from_dict(settings, path=path)
     network_type: type[Network] = _network_named(network) if isinstance(network, str) else network
     if network_type in _CLASSIFIERS and num_labels is None and labels is None:
@@ -237,6 +237,8 @@ def _fill(model: Network, matched: dict[str, StoredTensor]) -> None:
     parameters = dict(model.named_parameters())
     copies = {}
     for name, tensor in read_tensors(matched):
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{matched[name].path}: tensor '{name}' holds values that are not finite numbers.")
         if name in parameters:
             parameters[name].copy_(tensor)
         else:
@@ -273,7 +275,10 @@ def _saved_labels(settings: dict[str, Any], *, path: Path) -> tuple[str, ...]:
     names = settings.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
     if not isinstance(names, dict) or sorted(names) != sorted(str(index) for index in range(len(names))):
         raise CheckpointError(f"{path}: id2label must name the classes '0', '1', … without a gap, got {names!r}.")
-    return tuple(str(names[str(index)]) for index in range(len(names)))
+    labels = [names[str(index)] for index in range(len(names))]
+    if not all(isinstance(label, str | int) for label in labels):
+        raise CheckpointError(f"{path}: id2label must name the classes by words, got {labels!r}.")
+    return tuple(str(label) for label in labels)
 
 
 def _check_is_discriminator(settings: dict[str, Any], *, path: Path) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
-from electrify.files import read_json
+from electrify.files import read_json, refuse_outside
 from electrify.models.electra import ElectraConfig
+from electrify.models.limits import HIGHEST_NUM_LAYERS
 from electrify.models.modernbert import FULL, SLIDING, ModernBertConfig
 
 CONFIG_FILE = "config.json"
+_REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
+"""Settings by which a folder brings code of its own, or asks for it to be run."""
 _MODEL_TYPES: dict[str, type[ElectraConfig] | type[ModernBertConfig]] = {
     "electra": ElectraConfig,
     "modernbert": ModernBertConfig,
@@ -52,7 +55,13 @@ def read_config(folder: str | Path) -> ElectraConfig | ModernBertConfig:
             or a value is out of range.
     """
     path = Path(folder) / CONFIG_FILE
-    return config_from_dict(read_json(path, error=CheckpointError), path=path)
+    return config_from_dict(read_settings(path), path=path)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the content of a `config.json` that came from elsewhere; errors as `read_config`."""
+    refuse_outside(path, error=CheckpointError)
+    return read_json(path, error=CheckpointError)
 
 
 def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig | ModernBertConfig:
@@ -61,6 +70,12 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
     if model_type not in _MODEL_TYPES:
         hint = did_you_mean(model_type, _MODEL_TYPES)
         raise CheckpointError(f"{path}: model_type is {model_type!r}, which is not built here.{hint}")
+    for name in _REMOTE_CODE:
+        if settings.get(name):
+            raise CheckpointError(
+                f"{path}: {name} asks for code of the folder's own, which is never run here, so what it would compute "
+                "is not known. Remove the key if the network is a plain one."
+            )
     for name, supported in _ONLY_SUPPORTED[model_type].items():
         if settings.get(name, supported) != supported:
             raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
@@ -98,7 +113,7 @@ def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
     if not isinstance(new, dict):
         raise CheckpointError(f"{path}: rope_parameters must be an object, got {new!r}.")
     for kind, name in ((FULL, "global_rope_theta"), (SLIDING, "local_rope_theta")):
-        parameters = new.get(kind) or {}
+        parameters = {} if new.get(kind) is None else new[kind]
         if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
             raise CheckpointError(f"{path}: rope_parameters.{kind} is {parameters!r}; only 'default' is supported.")
         base = parameters.get("rope_theta", settings.get(name))
@@ -118,6 +133,8 @@ def _layer_pattern(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
     if not isinstance(types, list) or not all(isinstance(kind, str) for kind in types):
         raise CheckpointError(f"{path}: layer_types must be a list of names, got {types!r}.")
     num_layers = settings.get("num_hidden_layers", ModernBertConfig.num_hidden_layers)
+    if len(types) > HIGHEST_NUM_LAYERS:
+        raise CheckpointError(f"{path}: layer_types names {len(types)} layers, over the limit of {HIGHEST_NUM_LAYERS}.")
     for every in (ModernBertConfig.global_attn_every_n_layers, *range(1, len(types) + 1)):
         periodic = [SLIDING if index % every else FULL for index in range(len(types))]
         if types == periodic and len(types) == num_layers:

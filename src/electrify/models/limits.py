@@ -1,11 +1,11 @@
 """Checks shared by the configs of the bodies: sizes are counted before anything is built on the word of a file."""
 
-import math
+import sys
 
 from electrify.errors import ConfigError
 
 _HIGHEST_SIZE = 1 << 24
-_HIGHEST_NUM_LAYERS = 1024
+HIGHEST_NUM_LAYERS = 1024
 _HIGHEST_ELEMENTS = 1 << 36
 
 
@@ -16,7 +16,7 @@ def check_sizes(**sizes: object) -> None:
         ConfigError: If one is not an integer of at least 1, or too high.
     """
     for name, size in sizes.items():
-        highest = _HIGHEST_NUM_LAYERS if name == "num_hidden_layers" else _HIGHEST_SIZE
+        highest = HIGHEST_NUM_LAYERS if name == "num_hidden_layers" else _HIGHEST_SIZE
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= highest:
             raise ConfigError(f"{name} must be a whole number from 1 to {highest}, got {size!r}.")
 
@@ -46,7 +46,7 @@ def check_shares(**shares: object) -> None:
 def check_positive(**numbers: object) -> None:
     """Check numbers that must be above 0 and finite; raises ConfigError."""
     for name, number in numbers.items():
-        if not isinstance(number, int | float) or not (math.isfinite(number) and number > 0):
+        if not isinstance(number, int | float) or not 0 < number <= sys.float_info.max:  # NaN is neither
             raise ConfigError(f"{name} must be a finite number above 0, got {number!r}.")
 
 

@@ -14,10 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from electrify.errors import CheckpointError
-from electrify.files import read_json
+from electrify.files import read_json, refuse_outside
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+_HIGHEST_HEADER_BYTES = 16 << 20
+"""A header takes some hundred bytes a tensor; the largest published networks have some thousand tensors."""
+_LONGEST_NAME = 255
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -88,20 +91,26 @@ def write_tensors(tensors: dict[str, Tensor], folder: Path) -> None:
 
 
 def _read_header(path: Path) -> dict[str, StoredTensor]:
+    refuse_outside(path, error=CheckpointError)
     try:
+        with path.open("rb") as plain:
+            header_bytes = int.from_bytes(plain.read(8), "little")
+        if _HIGHEST_HEADER_BYTES < header_bytes <= path.stat().st_size:
+            raise CheckpointError(f"{path}: its header has {header_bytes} bytes, over the limit of 16 MiB.")
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
             return {
                 name: StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype())
                 for name, part in slices.items()
             }
-    except (SafetensorError, OSError) as problem:
+    except (SafetensorError, OSError, MemoryError) as problem:  # the last if a huge file cannot be mapped
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({problem}). It may be cut short or damaged; copy it again."
         ) from None
 
 
 def _read_sharded(folder: Path, index_path: Path) -> dict[str, StoredTensor]:
+    refuse_outside(index_path, error=CheckpointError)
     places = read_json(index_path, error=CheckpointError).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index_path}: expected an object 'weight_map' of tensor names and files.")
@@ -129,4 +138,6 @@ def _is_plain_name(file_name: object) -> bool:
         and file_name.endswith(".safetensors")
         and Path(file_name).name == file_name
         and "\\" not in file_name
+        and file_name.isprintable()
+        and len(file_name) <= _LONGEST_NAME
     )

@@ -35,8 +35,10 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
     path = _find(recipe)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # not TOML, not UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path}: not valid TOML ({problem}).") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply; no recipe is.") from None
     return parse_config(_merged(values, overrides or {}), source=str(recipe))
 
 
