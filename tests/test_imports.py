@@ -1,4 +1,4 @@
-"""Imports go down: cli → report → verbs → tasks, pretraining → models, objectives, data, training → the base.
+"""Imports go down: cli → report, bench → verbs → tasks, pretraining → models, objectives, data, training → the base.
 
 `objectives` may use `models`; nothing else goes sideways. And what is heavy is loaded by the command that needs it.
 """
@@ -21,7 +21,8 @@ BELOW["tasks"] = BASE | {"kernels"} | {"models", "data", "training", "objectives
 BELOW["pretraining"] = BELOW["tasks"]
 BELOW["verbs"] = BELOW["tasks"] | {"tasks", "pretraining"}
 BELOW["report"] = BELOW["verbs"] | {"verbs"}
-BELOW["cli"] = BELOW["report"] | {"report"}
+BELOW["bench"] = BELOW["verbs"] | {"verbs"}
+BELOW["cli"] = BELOW["report"] | {"report", "bench"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = set()  # looks its verbs up by name, when they are asked for
 

@@ -12,7 +12,13 @@ from cyclopts import CycloptsError
 from pydantic import ValidationError
 
 from electrify import progress
-from electrify.cli import corpus, finetuning, importing, pretraining  # noqa: F401 - their commands register themselves
+from electrify.cli import (  # noqa: F401 - their commands register themselves
+    bench,
+    corpus,
+    finetuning,
+    importing,
+    pretraining,
+)
 from electrify.cli.app import app, fail
 from electrify.config import PretrainConfig
 from electrify.errors import ElectrifyError

@@ -1,12 +1,12 @@
 """One optimizer step: rows in, gradients, update, sums out. It can be taken, and timed, by itself."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from electrify.objectives.objective import AnyObjective, Figures, add_counts, join_figures
-from electrify.pretraining.batches import BatchReader
+from electrify.objectives.objective import AnyObjective, Batch, Figures, add_counts, join_figures
 from electrify.training.optimizers import Adam
 from electrify.training.precision import autocast
 
@@ -27,6 +27,15 @@ class StepResult:
     """What diagnostics are made of, if asked for."""
 
 
+class Batches(Protocol):
+    """Where the rows of a step come from, such as a `pretraining.batches.BatchReader`."""
+
+    device: torch.device
+
+    def of_step(self, step: int) -> list[Batch]:
+        """Return the micro-batches of an optimizer step, counted from 0."""
+
+
 class TrainingStep:
     """Takes the steps of a run, in any order.
 
@@ -38,7 +47,7 @@ class TrainingStep:
     """
 
     def __init__(
-        self, objective: AnyObjective, optimizer: Adam, batches: BatchReader, *, dtype: torch.dtype = torch.float32
+        self, objective: AnyObjective, optimizer: Adam, batches: Batches, *, dtype: torch.dtype = torch.float32
     ) -> None:
         self._objective = objective
         self._optimizer = optimizer

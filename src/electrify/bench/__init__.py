@@ -1,0 +1,1 @@
+"""Measure electrify beside what people would use instead: the same rows, in turn, in one run."""
