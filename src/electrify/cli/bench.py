@@ -78,8 +78,8 @@ def step(
         "",
         f"Real tokens when padded to the longest sequence of a batch: {report.real_share:.0%}",
         f"Operations a real token: {report.operations_per_token / 1e6:.1f} million",
-        f"Matrix products alone: {spread_text(products, 1e-9)} GFLOP/s; electrify's step reaches {share.median:.0%} of it "
-        f"({share.minimum:.0%} to {share.maximum:.0%})",
+        f"Matrix products alone: {spread_text(products, 1e-9)} GFLOP/s",
+        f"electrify's step reaches {share.median:.0%} of it ({share.minimum:.0%} to {share.maximum:.0%})",
         "",
         f"electrify's step by part, {1000 * total:,.0f} ms",
         *(f"  {part:<14}{1000 * seconds:8.1f} ms {seconds / total:5.0%}" for part, seconds in report.parts.items()),
