@@ -1,11 +1,11 @@
-# Everything on a fresh machine with Python 3.11 or newer: `make demo`, `make test`.
+# Everything on a fresh machine with Python 3.11 or newer: `make demo`, `make test`, `make bench`.
 # PYTHON chooses the interpreter, PIP_FLAGS goes to every pip call.
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 PIP := .venv/bin/python -m pip --disable-pip-version-check install -q $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test setup clean
+.PHONY: demo test bench setup clean
 
 demo: .venv/demo
 	.venv/bin/python examples/demo.py --output runs/demo
@@ -15,6 +15,11 @@ test: .venv/dev
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python benchmarks/floor.py
+
+bench: .venv/bench
+	.venv/bin/electrify bench step --rows natural --peers benchmarks/peers
+	.venv/bin/electrify bench step --rows dense --peers benchmarks/peers
 
 setup: .venv/core
 
@@ -36,4 +41,10 @@ clean:
 
 .venv/dev: .venv/core
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+# What the benches compare with. electra-pytorch is installed alone: all that it needs is there.
+.venv/bench: .venv/dev
+	$(PIP) accelerate datasets
+	$(PIP) --no-deps electra-pytorch==0.1.2
 	touch $@

@@ -20,7 +20,8 @@ from electrify.training.precision import choose_device, resolve_precision
 
 OURS = Contender("electrify", "electrify.bench.step_work", "build_step", "")
 _PRODUCTS = "matrix products"
-_PRODUCT_OPERATIONS = 100e9  # of one call; a fraction of a second
+_PRODUCT_OPERATIONS = 100e9  # of one call, a fraction of a second
+_MOST_REPEATS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def bench_step(
         "num_tokens": batch * length,
         "hidden_size": discriminator.hidden_size,
         "intermediate_size": discriminator.intermediate_size,
-        "product_repeats": max(1, round(_PRODUCT_OPERATIONS / one_product)),
+        "product_repeats": min(_MOST_REPEATS, max(1, round(_PRODUCT_OPERATIONS / one_product))),
     }
     counts = _count_tokens(sequences, batch)
     dtype = str(resolve_precision(config.training.precision, choose_device())).removeprefix("torch.")

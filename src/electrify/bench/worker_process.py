@@ -38,9 +38,13 @@ class WorkerProcess:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        built = self.ask(
-            {"source": contender.source, "build": contender.build, "work": {**work, "variant": contender.variant}}
-        )
+        try:
+            built = self.ask(
+                {"source": contender.source, "build": contender.build, "work": {**work, "variant": contender.variant}}
+            )
+        except BenchError:
+            self._end()
+            raise
         self.baseline_bytes: int = built["baseline_bytes"]
         self.threads: int = built["threads"]
 
@@ -69,5 +73,8 @@ class WorkerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.communicate()

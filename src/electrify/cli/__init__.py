@@ -15,6 +15,7 @@ from electrify import progress
 from electrify.cli import (  # noqa: F401 - their commands register themselves
     bench,
     corpus,
+    docstrings,
     finetuning,
     importing,
     pretraining,
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "--json" not in words:
         progress.enable()
     try:
-        app(words, exit_on_error=False, print_error=False)
+        with docstrings.read_once():
+            app(words, exit_on_error=False, print_error=False)
     except ElectrifyError as error:
         fail(str(error))
     except CycloptsError as error:
