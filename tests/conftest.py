@@ -7,7 +7,15 @@ import torch
 from support.corpora import write_examples, write_shards
 from support.runs import run
 
+from electrify import progress
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _progress_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn progress off, and off again after a test whose command line turned it on."""
+    monkeypatch.setattr(progress, "_is_enabled", False)
 
 
 @pytest.fixture(scope="session")

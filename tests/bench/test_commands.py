@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from support.corpora import write_corpus, write_examples
 
-from electrify import progress
 from electrify.cli import main
 from electrify.data.tokenizer import load_tokenizer
 from electrify.models.checkpoint import save_model
@@ -23,11 +22,6 @@ def build(work):
 
 build_step = build_infer = build_prepare = build_finetune = build
 """
-
-
-@pytest.fixture(autouse=True)
-def _put_progress_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_is_enabled", False)  # `main` turns it on
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from electrify.pretraining.objectives import build_rtd
 from electrify.pretraining.step import TrainingStep
 from electrify.training.optimizers import Adam, split_by_decay
 from electrify.training.precision import choose_device, resolve_precision
+from electrify.training.process import settle
 
 _INSPECTED_STEPS = 4
 
@@ -78,6 +79,7 @@ class StepContender:
         self._optimizer = _WatchedAdam(split_by_decay(self._rtd.named_parameters()), config.optimizer)
         dtype = resolve_precision(config.training.precision, device)
         self._step = TrainingStep(self._rtd, self._optimizer, self._batches, dtype=dtype)
+        settle()  # as `training.loop.run` does before its first step
 
     def __call__(self, number: int) -> dict[str, float]:
         """Take a step; returns the losses in nats, so that all of it is done."""
