@@ -143,6 +143,16 @@ class TrainingConfig(Section):
     """Rows per forward pass on one device; the whole batch if not given. Gradients are accumulated."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the matrix products; "auto" is bf16 where the machine has it. Weights and losses are fp32."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes: "ddp", all weights on each; "fsdp", a part on each; "auto", ddp where they fit."""
+    timeout_minutes: Rate = 10.0
+    """How long a process waits for another before the run is given up."""
+    on_bad_step: Literal["stop", "skip", "rollback"] = "skip"
+    """On a loss or gradient that is no number, or a spike: end, leave out the update, or go back to the last state."""
+    max_bad_steps: Positive = 10
+    """Bad steps within 1,000 that are put up with; one more ends the run."""
+    spike_deviations: Rate | None = None
+    """Standard deviations above the mean of the last 128 steps that make a spike; not looked for if not given."""
 
 
 class EvaluationConfig(Section):
@@ -170,6 +180,8 @@ class CheckpointConfig(Section):
     """Steps between saved states; there is always one at the end."""
     keep_last: Positive = 2
     """States that are kept."""
+    on_save_error: Literal["stop", "continue"] = "stop"
+    """What happens when a state can not be written: end with a message, or train on and try again the next time."""
 
 
 class PretrainConfig(Section):

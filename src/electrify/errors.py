@@ -30,6 +30,22 @@ class TrainingError(ElectrifyError):
     """Training can not go on, as when the loss is not a number."""
 
 
+class OtherProcessFailed(Exception):  # noqa: N818 - not an error of this process
+    """Another process of the run failed and has said why; this one ends without a word."""
+
+
+class RunStopped(Exception):  # noqa: N818 - nothing is wrong: it was asked for
+    """A run ended early because a signal asked for it; its state is saved.
+
+    Attributes:
+        signal_number: Which signal.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known word, or the list of known words.
 

@@ -7,7 +7,7 @@ reader never meets half a file and a killed process leaves the old version intac
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import xxhash
 
 from electrify.errors import DataError, ElectrifyError
 
+MANIFEST = "manifest.json"
 _TEMPORARY_SUFFIX = ".tmp"
 _CHUNK_BYTES = 1 << 20
 _HIGHEST_TEXT_BYTES = 64 << 20
@@ -108,6 +109,51 @@ def refuse_outside(path: Path, *, error: type[ElectrifyError]) -> None:
     raise error(
         f"{path}: a link to {target}, not to a file of its folder, which is not followed. Copy the file itself there."
     )
+
+
+def write_manifest(folder: Path, *, leave_out: Collection[str] = ()) -> None:
+    """Write `manifest.json` into a folder: size and digest of every other file in it.
+
+    Args:
+        folder: Complete but for the manifest; folders in it are not described.
+        leave_out: Names of files that may be changed later.
+    """
+    described = {name: value for name, value in _describe(folder).items() if name not in leave_out}
+    write_json(folder / MANIFEST, {"files": described})
+
+
+def check_manifest(
+    folder: Path, *, error: type[ElectrifyError], required: Collection[str] = (), advice: str = ""
+) -> None:
+    """Compare the files of a folder with its manifest.
+
+    Args:
+        folder: The folder.
+        error: What to raise.
+        required: Names that the manifest must hold.
+        advice: A sentence on what to do, put behind the message.
+
+    Raises:
+        ElectrifyError: As `error`, naming the first file that is missing or is not what was written.
+    """
+    expected = read_json(folder / MANIFEST, error=error).get("files")
+    end = f" {advice}" if advice else ""
+    if not isinstance(expected, dict) or not expected or not expected.keys() >= set(required):
+        raise error(f"{folder / MANIFEST}: does not name the files of the folder.{end}")
+    actual = _describe(folder)
+    for name, description in expected.items():
+        if name not in actual:
+            raise error(f"{folder / name}: is missing.{end}")
+        if actual[name] != description:
+            raise error(f"{folder / name}: is not what was written (size or digest differs).{end}")
+
+
+def _describe(folder: Path) -> dict[str, dict[str, int | str]]:
+    return {
+        path.name: {"bytes": path.stat().st_size, "xxh3_128": digest_file(path)}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST
+    }
 
 
 def sync_folder(folder: Path) -> None:

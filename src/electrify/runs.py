@@ -62,6 +62,8 @@ class _EventWriter(Protocol):
 class MetricsLog:
     """Append records to metrics.jsonl and TensorBoard. A context manager.
 
+    Lines that can not be written, as on a full disk, are kept and written when that is possible again.
+
     Args:
         folder: The run's folder.
         after_step: Records of later steps, left by an interrupted run, are removed first.
@@ -74,7 +76,8 @@ class MetricsLog:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         temporary.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
+        self._unwritten = b""
         self._events = _open_events(folder, purge_step=after_step + 1) if use_tensorboard else None
 
     def write(self, record: dict[str, Any]) -> None:
@@ -84,13 +87,30 @@ class MetricsLog:
             record: With "step" and "kind"; numbers become TensorBoard scalars named "kind/key".
         """
         record = finite_or_none(record)
-        self._file.write(json.dumps(record, allow_nan=False) + "\n")
-        self._file.flush()
+        self._unwritten += json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            self.flush()
+        except OSError as problem:
+            _LOG.warning("%s: %s. Its lines are kept until they can be written.", self._file.name, problem.strerror)
         if self._events is None:
             return
-        for key, value in {**record, **record.get("timing", {})}.items():
-            if isinstance(value, int | float) and key != "step":
-                self._events.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+        try:
+            for key, value in {**record, **record.get("timing", {})}.items():
+                if isinstance(value, int | float) and key != "step":
+                    self._events.add_scalar(f"{record['kind']}/{key}", value, record["step"])
+        except OSError as problem:
+            _LOG.warning("TensorBoard's events can not be written (%s) and end here.", problem.strerror)
+            self._events = None
+
+    def flush(self) -> None:
+        """Write all lines that are not yet written.
+
+        Raises:
+            OSError: If that is not possible.
+        """
+        while self._unwritten:
+            written = self._file.write(self._unwritten)
+            self._unwritten = self._unwritten[written:]
 
     def __enter__(self) -> Self:
         return self
@@ -98,9 +118,13 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        try:
+            if error is None:
+                self.flush()
+        finally:
+            self._file.close()
+            if self._events is not None:
+                self._events.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ from electrify.pretraining.batches import BatchReader
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.recipes import load_recipe
+from electrify.training.distributed import World
 from electrify.training.optimizers import Adam, split_by_decay
+from electrify.training.parallel import Parallel
 
 CPU = torch.device("cpu")
 
@@ -21,7 +23,9 @@ def step_of(config: PretrainConfig, shards: Path) -> TrainingStep:
     folder = open_shards(shards)
     objective = build_objective(config, folder.tokenizer())
     optimizer = Adam(split_by_decay(objective.named_parameters()), config.optimizer)
-    return TrainingStep(objective, optimizer, BatchReader(config, folder, objective, device=CPU))
+    batches = BatchReader(config, folder, objective, device=CPU, world=World())
+    parallel = Parallel(objective, [], world=World(), kind="auto")
+    return TrainingStep(objective, parallel, optimizer, batches, world=World())
 
 
 def take_first(shards: Path, *, micro_batch_size: int | None = None) -> StepResult:

@@ -5,6 +5,7 @@ imported until a command runs, so `--help` is quick.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,9 +21,9 @@ from electrify.cli import (  # noqa: F401 - their commands register themselves
     importing,
     pretraining,
 )
-from electrify.cli.app import app, fail
+from electrify.cli.app import app, fail, process_rank
 from electrify.config import PretrainConfig
-from electrify.errors import ElectrifyError
+from electrify.errors import ConfigError, ElectrifyError, OtherProcessFailed, RunStopped
 from electrify.recipes import explain
 
 _INTERRUPTED = 130
@@ -35,16 +36,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words after the program's name; the process's own by default.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if "RANK" in os.environ:  # torch repeats its advice once a process
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if "--json" not in words:
+    if "--json" not in words and process_rank() == 0:
         progress.enable()
     try:
         with docstrings.read_once():
             app(words, exit_on_error=False, print_error=False)
+    except (ConfigError, CycloptsError) as error:
+        if process_rank():  # the first process says the same
+            sys.exit(2)
+        fail(_explain(error) if isinstance(error, CycloptsError) else str(error))
     except ElectrifyError as error:
         fail(str(error))
-    except CycloptsError as error:
-        fail(_explain(error))
+    except OtherProcessFailed:
+        sys.exit(2)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+    except RunStopped as stopped:
+        if process_rank() == 0:
+            print(f"electrify: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.signal_number)
     except KeyboardInterrupt:
         print("electrify: interrupted.", file=sys.stderr)
         sys.exit(_INTERRUPTED)

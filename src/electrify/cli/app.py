@@ -1,6 +1,7 @@
 """What all commands share: the application, common options, and how results are printed."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
@@ -26,6 +27,11 @@ Source = Annotated[SourceOptions, Parameter(name="*")]
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is in the output folder.")]
 
 
+def process_rank() -> int:
+    """Return the number of this process among those that `torchrun` started; 0 without it. The first one talks."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def fail(message: str) -> NoReturn:
     """Say in one line what is wrong and exit with code 2.
 
@@ -34,12 +40,15 @@ def fail(message: str) -> NoReturn:
     """
     line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in message)
     cut = line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]} …"
-    print(f"electrify: {cut}", file=sys.stderr)
+    where = f"process {process_rank()}: " if process_rank() else ""
+    print(f"electrify: {where}{cut}", file=sys.stderr)
     sys.exit(2)
 
 
 def show(result: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
-    """Print a result: as JSON if asked for, else these lines."""
+    """Print a result: as JSON if asked for, else these lines; only the first of several processes does."""
+    if process_rank():
+        return
     if as_json:
         from electrify.runs import finite_or_none
 

@@ -35,6 +35,11 @@ TaskNetwork = SequenceClassifier | TokenClassifier | QuestionAnswerer | JointQue
 Network = Body | Generator | Discriminator | TaskNetwork
 
 
+def body_of(network: Network) -> Body:
+    """Return the body of a network, which a bare body is itself."""
+    return network if isinstance(network, ElectraModel | ModernBertModel) else network.body
+
+
 def build_generator(config: BodyConfig) -> Generator:
     """Build a generator with new first values."""
     return ElectraForMaskedLM(config) if isinstance(config, ElectraConfig) else ModernBertForMaskedLM(config)

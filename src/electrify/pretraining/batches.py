@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from electrify.config import PretrainConfig
 from electrify.data.loader import RowOrder
 from electrify.data.shards import Part, Rows, ShardFolder
+from electrify.errors import ConfigError
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys
 from electrify.objectives.objective import AnyObjective, Batch
+from electrify.training.distributed import World
 
 _EVALUATION_SEED = 20_200_310  # masks of the held-out rows are the same in all runs
 
@@ -24,20 +26,34 @@ class BatchReader:
         shards: Where the rows are.
         objective: What prepares them.
         device: Where the tensors go.
+        world: The processes among which rows are dealt out; this one reads its own.
     """
 
     def __init__(
-        self, config: PretrainConfig, shards: ShardFolder, objective: AnyObjective, *, device: torch.device
+        self,
+        config: PretrainConfig,
+        shards: ShardFolder,
+        objective: AnyObjective,
+        *,
+        device: torch.device,
+        world: World,
     ) -> None:
+        self._num_held_out = min(config.evaluation.num_rows, shards.num_rows("validation"))
+        if config.training.batch_size < world.size or 0 < self._num_held_out < world.size:
+            raise ConfigError(
+                f"{world.size} processes, but training.batch_size is {config.training.batch_size} and "
+                f"{self._num_held_out} held-out rows are used (evaluation.num_rows): each process needs a row of both."
+            )
         self._config = config
         self._shards = shards
         self._objective = objective
         self.device = device
+        self._world = world
         self._order = RowOrder(shards.num_rows("train"), seed=config.seed)
-        self._micro_batch_size = config.training.micro_batch_size or config.training.batch_size
+        self._micro_batch_size = config.training.micro_batch_size or -(-config.training.batch_size // world.size)
 
     def of_step(self, step: int) -> list[Batch]:
-        """Return the micro-batches of an optimizer step.
+        """Return this process's micro-batches of an optimizer step; all processes have equally many.
 
         Args:
             step: Optimizer steps already taken.
@@ -47,22 +63,43 @@ class BatchReader:
 
     def held_out(self) -> Iterator[Batch]:
         """Read the validation rows that the config asks for, the same ones with the same masks each time."""
-        num_rows = min(self._config.evaluation.num_rows, self._shards.num_rows("validation"))
-        if num_rows:
+        if self._num_held_out:
             order = RowOrder(self._shards.num_rows("validation"), seed=_EVALUATION_SEED)
-            yield from self._prepare("validation", order.row_indices(0, num_rows), seed=_EVALUATION_SEED, step=0)
+            indices = order.row_indices(0, self._num_held_out)
+            yield from self._prepare("validation", indices, seed=_EVALUATION_SEED, step=0)
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch, from 0, that the first row of a step belongs to."""
         return self._order.epoch_of(step, self._config.training.batch_size)
 
     def _prepare(self, part: Part, indices: NDArray[np.int64], *, seed: int, step: int) -> Iterator[Batch]:
-        for start in range(0, len(indices), self._micro_batch_size):
-            some = indices[start : start + self._micro_batch_size]
+        for some in deal_out(indices, self._world.rank, self._world.size, micro_batch_size=self._micro_batch_size):
             rows = self._shards.rows(part, some)
             inputs = to_inputs(rows, self.device, isolate_documents=self._config.data.isolate_documents)
             keys = row_keys(seed, step, torch.from_numpy(some))
             yield self._objective.prepare(inputs, keys.to(self.device))
+
+
+def deal_out(indices: NDArray[np.int64], rank: int, size: int, *, micro_batch_size: int) -> list[NDArray[np.int64]]:
+    """Return the micro-batches of one process: every row goes to one of them.
+
+    All processes get equally many, as each must take part in every exchange. Where rows do not divide evenly, a
+    micro-batch may therefore have one row more than asked for.
+
+    Args:
+        indices: Row numbers of the whole batch, (B,), B ≥ size.
+        rank: Number of the process.
+        size: How many there are.
+        micro_batch_size: Rows per micro-batch.
+    """
+    shares = np.array_split(indices, size)
+    num_parts = min(-(-len(shares[0]) // micro_batch_size), len(shares[-1]))
+    mine = shares[rank]
+    if num_parts * micro_batch_size >= len(mine):
+        parts = [mine[start : start + micro_batch_size] for start in range(0, len(mine), micro_batch_size)]
+        if len(parts) == num_parts:
+            return parts
+    return np.array_split(mine, num_parts)
 
 
 def to_inputs(rows: Rows, device: torch.device, *, isolate_documents: bool = False) -> Inputs:

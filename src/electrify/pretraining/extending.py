@@ -41,7 +41,7 @@ def extend_run(folder: Path, config: PretrainConfig, *, num_steps: int) -> Pretr
     if num_steps < 1:
         raise ConfigError(f"extend must be at least 1 step, got {num_steps}.")
     finished = _finished_steps(folder, config.schedule)
-    refuse_other_config(folder, recipes.load_recipe(folder / "config.toml"), config)
+    refuse_other_config(folder, config)
     stable = load_newest_state(folder / STABLE_FOLDER) if config.schedule.kind == "warmup_stable_decay" else None
     if stable is not None:
         schedule = _prolonged(config.schedule, finished, num_steps)

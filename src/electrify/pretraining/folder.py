@@ -1,5 +1,7 @@
 """The beginning of a run's folder: its config and its environment."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,31 +11,63 @@ from electrify import recipes
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
 from electrify.errors import ConfigError
-from electrify.files import write_json, write_text
+from electrify.files import digest_text, write_json, write_text
 from electrify.runs import describe_environment
+from electrify.training import lock
+from electrify.training.distributed import World
+
+_FREE = {
+    "training.micro_batch_size",
+    "training.parallel",
+    "training.timeout_minutes",
+    "checkpoint.keep_last",
+    "checkpoint.on_save_error",
+}
+"""Settings that a run may be continued with other values of: how it is dealt out, not what comes out."""
+_EXTENDED = {"schedule.num_steps", "schedule.start_step", "schedule.warmup_share", "schedule.budget_minutes"}
+"""What `--extend` changes: the longer run goes on from states of the shorter one."""
 
 
 def open_run(
-    folder: Path, config: PretrainConfig, shards: ShardFolder, *, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    config: PretrainConfig,
+    shards: ShardFolder,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    world: World,
+    parallel: str,
 ) -> None:
-    """Make the folder and write what was asked for and where it runs.
-
-    Raises:
-        ConfigError: If a run with other settings was begun there.
-    """
+    """Make the folder and write what was asked for and where it runs."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.toml"
-    if path.exists():
-        refuse_other_config(folder, recipes.load_recipe(path), config)
     environment = {
         **describe_environment(),
         "device": str(device),
         "precision": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "processes": world.size,
+        "parallel": parallel,
         "data": {"path": str(config.data.path), "digest": shards.digest},
     }
-    write_text(path, recipes.render(config))
+    write_text(folder / "config.toml", recipes.render(config))
     write_json(folder / "environment.json", environment)
+
+
+def run_digest(config: PretrainConfig) -> str:
+    """Return what tells the states of one run from those of another: a digest of all that changes its result."""
+    values = _flat(config).items()
+    return digest_text(json.dumps([item for item in values if item[0] not in _FREE | _EXTENDED]))
+
+
+def empty_folder(folder: Path) -> None:
+    """Remove what an earlier run left, but for the lock that this one holds."""
+    for path in folder.iterdir():
+        if path.name == lock.NAME:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def refuse_other_data(folder: Path, shards: ShardFolder, digest: str) -> None:
@@ -51,11 +85,18 @@ def refuse_other_data(folder: Path, shards: ShardFolder, digest: str) -> None:
         )
 
 
-def refuse_other_config(folder: Path, before: PretrainConfig, now: PretrainConfig) -> None:
-    """Raise ConfigError if a run was begun with other settings than these, naming the first."""
-    then_flat, now_flat = _flat(before), _flat(now)
+def refuse_other_config(folder: Path, config: PretrainConfig) -> None:
+    """Stop if a run with other settings was begun in the folder.
+
+    Raises:
+        ConfigError: Naming the first setting that differs and changes the result.
+    """
+    path = folder / "config.toml"
+    if not path.exists():
+        return
+    then_flat, now_flat = _flat(recipes.load_recipe(path)), _flat(config)
     for key, value in then_flat.items():
-        if value != now_flat[key]:
+        if key not in _FREE and value != now_flat[key]:
             raise ConfigError(
                 f"{folder}: the run was started with {key} = {value!r}, now it is {now_flat[key]!r}. Resume with "
                 "the settings in its config.toml, or choose another --output."

@@ -6,9 +6,7 @@ import torch
 
 from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
 from electrify.data.shards import ShardFolder
-from electrify.models.electra import ElectraModel
-from electrify.models.heads import Network
-from electrify.models.modernbert import ModernBertModel
+from electrify.models.heads import Network, body_of
 
 _COUNTED_TOKENS = 16_000_000
 
@@ -28,9 +26,7 @@ def start_from_neighbours(networks: Sequence[Network], shards: ShardFolder) -> N
     counts[list(tokenizer.special_ids)] = 0
     occurs = torch.from_numpy(counts.any(axis=1))
     for network in networks:
-        table = (
-            network if isinstance(network, ElectraModel | ModernBertModel) else network.body
-        ).word_embeddings.weight
+        table = body_of(network).word_embeddings.weight
         size = table.shape[1]
         vectors = neighbour_vectors(counts, size=size) * (network.config.initializer_range * size**0.5)
         table[occurs] = vectors[occurs].to(table)

@@ -1,5 +1,6 @@
 """One optimizer step: rows in, gradients, update, sums out. It can be taken, and timed, by itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,13 +8,15 @@ import torch
 from torch import Tensor
 
 from electrify.objectives.objective import AnyObjective, Batch, Figures, add_counts, join_figures
+from electrify.training.distributed import World
 from electrify.training.optimizers import Adam
+from electrify.training.parallel import Parallel
 from electrify.training.precision import autocast
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step came to; tensors are on the device and not yet waited for."""
+    """What a step came to, over all processes; tensors are on the device and not yet waited for."""
 
     sums: dict[str, Tensor]
     """Sum over the terms of each loss, scalars float64."""
@@ -25,6 +28,11 @@ class StepResult:
     """Global norm of the gradients before clipping, scalar."""
     figures: Figures | None
     """What diagnostics are made of, if asked for."""
+
+    def values(self) -> dict[str, float]:
+        """Return mean losses and gradient norm by name; waits for the device."""
+        losses = {name: float(value) / max(1, self.counts[name]) for name, value in self.sums.items()}
+        return {**losses, "grad_norm": float(self.grad_norm)}
 
 
 class Batches(Protocol):
@@ -43,15 +51,26 @@ class TrainingStep:
         objective: What is trained, on its device.
         optimizer: Of its parameters.
         batches: Where the rows come from.
+        parallel: The objective as several processes train it together; None means this process alone.
+        world: The processes; None means this one alone.
         dtype: Number format of the matrix products.
     """
 
     def __init__(
-        self, objective: AnyObjective, optimizer: Adam, batches: Batches, *, dtype: torch.dtype = torch.float32
+        self,
+        objective: AnyObjective,
+        optimizer: Adam,
+        batches: Batches,
+        *,
+        parallel: Parallel[AnyObjective] | None = None,
+        world: World | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._objective = objective
         self._optimizer = optimizer
         self._batches = batches
+        self._world = world or World()
+        self._parallel = parallel or Parallel(objective, [], world=self._world, kind="auto")
         self._dtype = dtype
 
     def take(self, step: int, factor: float, *, with_figures: bool = False) -> StepResult:
@@ -62,23 +81,59 @@ class TrainingStep:
             factor: Schedule's factor on the learning rate, in [0, 1].
             with_figures: Whether diagnostics are wanted.
         """
+        result = self.compute(step, with_figures=with_figures)
+        self.apply(factor)
+        return result
+
+    def compute(self, step: int, *, with_figures: bool = False) -> StepResult:
+        """Compute the clipped gradients of a step; see `take`. Then call `apply` or `drop`."""
         batches = self._batches.of_step(step)
-        totals = add_counts(batches)
+        totals, num_tokens = self._count(batches)
         sums: dict[str, Tensor] = {}
         figures = []
         self._objective.train()
-        for batch in batches:
-            with autocast(self._batches.device, self._dtype):
-                output = self._objective(batch, totals=totals, with_figures=with_figures)
-            output.loss.backward()
+        for number, batch in enumerate(batches, start=1):
+            with self._parallel.micro_batch(is_last=number == len(batches)):
+                with autocast(self._batches.device, self._dtype):
+                    output = self._parallel(batch, totals=totals, with_figures=with_figures)
+                self._parallel.backward(output.loss)
             for name, value in output.sums.items():
                 sums[name] = sums[name] + value.double() if name in sums else value.double()
             if with_figures:
                 figures.append(self._objective.figures(output))
         return StepResult(
-            sums=sums,
+            sums=add_up(sums, self._world),
             counts=totals,
-            num_tokens=sum(batch.num_tokens for batch in batches),
-            grad_norm=self._optimizer.step(factor),
-            figures=join_figures(figures) if with_figures else None,
+            num_tokens=num_tokens,
+            grad_norm=self._optimizer.clip(),
+            figures=join_up(join_figures(figures), self._world) if with_figures else None,
         )
+
+    def apply(self, factor: float) -> None:
+        """Update the parameters."""
+        self._optimizer.update(factor)
+
+    def drop(self) -> None:
+        """Leave the parameters as they are."""
+        self._optimizer.drop_gradients()
+
+    def _count(self, batches: Sequence[Batch]) -> tuple[dict[str, int], int]:
+        counts, num_tokens = add_counts(batches), sum(batch.num_tokens for batch in batches)
+        if self._world.size == 1:
+            return counts, num_tokens
+        *values, total = self._world.add(
+            torch.tensor([*counts.values(), num_tokens], device=self._batches.device)
+        ).tolist()
+        return dict(zip(counts, values, strict=True)), total
+
+
+def add_up(sums: dict[str, Tensor], world: World) -> dict[str, Tensor]:
+    """Return the sums over all processes, scalars float64."""
+    if world.size == 1:
+        return sums
+    return dict(zip(sums, world.add(torch.stack(list(sums.values()))).unbind(), strict=True))
+
+
+def join_up(figures: Figures, world: World) -> Figures:
+    """Return the figures of all processes end to end, in the order of ranks."""
+    return {name: world.join(values) for name, values in figures.items()}

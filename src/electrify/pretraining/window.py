@@ -22,12 +22,14 @@ class Window:
         self.tokens_seen = 0
         self.last: StepResult | None = None
 
-    def add(self, result: StepResult) -> None:
-        """Add a step."""
+    def add(self, result: StepResult, *, is_good: bool = True) -> None:
+        """Add a step; a bad one counts by its tokens only."""
+        self.tokens_seen += result.num_tokens
+        if not is_good:
+            return
         for name, value in result.sums.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + result.counts[name]
-        self.tokens_seen += result.num_tokens
         self.last = result
 
     def clear(self) -> None:

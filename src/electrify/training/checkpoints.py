@@ -1,9 +1,10 @@
 """Saved states of a run, of which the newest complete one is used.
 
-`state/step-00001000/` holds `networks.safetensors`, `optimizer.safetensors`, `state.json` (counters) and
-`manifest.json` (size and xxh3-128 digest of each file). It is written under a temporary name, flushed and renamed, so
-a folder with a plain name is complete; every file is checked against the manifest before it is used, and a damaged
-state falls back to the one before. There is no state of random numbers: those are functions of seed, step and row.
+`state/step-00001000/` holds the tensors (`networks.safetensors` and `optimizer.safetensors`, or one safetensors file a
+process where they are sharded: `electrify.training.sharded`), `state.json` (counters) and `manifest.json` (size and
+xxh3-128 digest of each file). It is written under a temporary name, flushed and renamed, so a folder with a plain name
+is complete; every file is checked against the manifest before it is used, and a damaged state, or one of another run,
+falls back to the one before. There is no state of random numbers: those are functions of seed, step and row.
 """
 
 import logging
@@ -18,11 +19,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from electrify.errors import CheckpointError
-from electrify.files import digest_file, new_folder, read_json, write_json
+from electrify.files import check_manifest, new_folder, read_json, write_json, write_manifest
+from electrify.training.sharded import is_sharded, read_sharded
 
 _LOG = logging.getLogger(__name__)
 _NETWORKS, _OPTIMIZER = "networks.safetensors", "optimizer.safetensors"
-_COUNTERS, _MANIFEST = "state.json", "manifest.json"
+_COUNTERS = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -33,10 +35,10 @@ class State:
     step: int
     """Optimizer steps taken."""
     networks: dict[str, Tensor]
-    """Every parameter of both networks once; a shared one under its first name."""
+    """Every parameter of the networks once; a shared one under its first name."""
     optimizer: dict[str, Tensor]
     counters: dict[str, Any]
-    """Small values that JSON holds exactly."""
+    """Small values that JSON holds exactly; "run", if given, says what run the state is of."""
 
 
 def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
@@ -50,17 +52,32 @@ def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
     Returns:
         The folder of this state.
     """
-    target = folder / f"step-{state.step:08}"
+    target = folder / state_name(state.step)
     with new_folder(target) as temporary:
         save_file(_plain(state.networks), temporary / _NETWORKS)
         save_file(_plain(state.optimizer), temporary / _OPTIMIZER)
-        write_json(temporary / _COUNTERS, {"step": state.step, **state.counters})
-        write_json(temporary / _MANIFEST, {"files": _describe(temporary)})
-    states = list_states(folder)
-    last = states.index(target) + 1
-    for other in states[: max(0, last - keep_last)] + states[last:]:  # later ones are damaged: the run fell back
-        shutil.rmtree(other)
+        describe_state(temporary, state)
+    remove_others(target, keep_last=keep_last)
     return target
+
+
+def state_name(step: int) -> str:
+    """Return the name of a state's folder."""
+    return f"step-{step:08}"
+
+
+def describe_state(folder: Path, state: State) -> None:
+    """Write the counters and, last of all, the manifest."""
+    write_json(folder / _COUNTERS, {"step": state.step, **state.counters})
+    write_manifest(folder)
+
+
+def remove_others(target: Path, *, keep_last: int) -> None:
+    """Remove states older than the last ones, and those later than `target`: the run fell back from them."""
+    states = list_states(target.parent)
+    last = states.index(target) + 1
+    for other in states[: max(0, last - keep_last)] + states[last:]:
+        shutil.rmtree(other)
 
 
 def list_states(folder: Path) -> list[Path]:
@@ -69,8 +86,12 @@ def list_states(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def load_newest_state(folder: Path) -> State | None:
-    """Load the newest state whose files are what was written; None if the run has none.
+def find_newest_state(folder: Path, *, run: str | None = None) -> Path | None:
+    """Return the newest state whose files are what was written; None if the run has none.
+
+    Args:
+        folder: The run's `state` folder.
+        run: What the state's "run" must be, if given.
 
     Raises:
         CheckpointError: If there are states and all of them are damaged.
@@ -78,40 +99,48 @@ def load_newest_state(folder: Path) -> State | None:
     problems = []
     for path in reversed(list_states(folder)):
         try:
-            return _load(path)
+            _check(path, run=run)
         except CheckpointError as problem:
             _LOG.warning("%s Falling back to the state before it.", problem)
             problems.append(str(problem))
+        else:
+            return path
     if problems:
         raise CheckpointError(f"{folder}: no usable state. {problems[0]} Start again without --resume.")
     return None
 
 
-def _load(path: Path) -> State:
-    expected = read_json(path / _MANIFEST, error=CheckpointError).get("files")
-    if not isinstance(expected, dict) or {_NETWORKS, _OPTIMIZER, _COUNTERS} - expected.keys():
-        raise CheckpointError(f"{path / _MANIFEST}: does not name the files of a state.")
-    actual = _describe(path)
-    for name, description in expected.items():
-        if name not in actual:
-            raise CheckpointError(f"{path / name}: is missing.")
-        if actual[name] != description:
-            raise CheckpointError(f"{path / name}: is not what was written (size or digest differs).")
+def read_state(path: Path) -> State:
+    """Read a state that `find_newest_state` returned, its tensors whole and on the CPU.
+
+    Raises:
+        CheckpointError: If a file can not be read.
+    """
     counters = read_json(path / _COUNTERS, error=CheckpointError)
+    step = int(counters.pop("step"))
     try:
-        networks, optimizer = load_file(path / _NETWORKS), load_file(path / _OPTIMIZER)
-    except SafetensorError as problem:
+        if is_sharded(path):
+            return State(step, **read_sharded(path), counters=counters)
+        return State(step, load_file(path / _NETWORKS), load_file(path / _OPTIMIZER), counters)
+    except (OSError, SafetensorError) as problem:
         raise CheckpointError(f"{path}: {problem}.") from None
-    return State(int(counters.pop("step")), networks, optimizer, counters)
+
+
+def load_newest_state(folder: Path, *, run: str | None = None) -> State | None:
+    """Find and read the newest state; see `find_newest_state`."""
+    path = find_newest_state(folder, run=run)
+    return None if path is None else read_state(path)
+
+
+def _check(path: Path, *, run: str | None) -> None:
+    tensors = () if is_sharded(path) else (_NETWORKS, _OPTIMIZER)
+    check_manifest(path, error=CheckpointError, required=[*tensors, _COUNTERS])
+    counters = read_json(path / _COUNTERS, error=CheckpointError)
+    if state_name(int(counters["step"])) != path.name:
+        raise CheckpointError(f"{path / _COUNTERS}: is of step {counters['step']}, so the folder has a wrong name.")
+    if run is not None and counters.get("run") != run:
+        raise CheckpointError(f"{path / _COUNTERS}: is the state of another run.")
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _describe(folder: Path) -> dict[str, dict[str, int | str]]:
-    return {
-        path.name: {"bytes": path.stat().st_size, "xxh3_128": digest_file(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != _MANIFEST
-    }

@@ -58,20 +58,32 @@ class Every:
     action: Callable[[], None]
 
 
-def run(clock: Clock, take_step: Callable[[float], None], actions: Sequence[Every]) -> None:
+def run(
+    clock: Clock,
+    take_step: Callable[[float], None],
+    actions: Sequence[Every],
+    *,
+    agree: Callable[[float], float] = lambda progress: progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train until the schedule is over; the clock starts here.
 
     Args:
         clock: Where to start; moved on.
         take_step: Takes one optimizer step, given the factor on the learning rate.
         actions: Done in their order after a step that is due.
+        agree: Makes the progress the same on all processes.
+        stop: Asked after each step and its actions, but for the last; whether to end early.
     """
     settle()
     clock.start()
-    while (progress := clock.progress) < 1:
+    progress = agree(clock.progress)
+    while progress < 1:
         take_step(learning_rate_factor(progress, clock.schedule))
         clock.step += 1
-        is_last = clock.progress >= 1
+        progress = agree(clock.progress)
         for every in actions:
-            if is_last or clock.step % every.steps == 0:
+            if progress >= 1 or clock.step % every.steps == 0:
                 every.action()
+        if progress < 1 and stop():
+            return

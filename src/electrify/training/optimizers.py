@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from electrify.config import OptimizerConfig
 
@@ -74,7 +75,17 @@ class Adam:
         Returns:
             Global norm of the gradients before clipping, scalar; not synchronised.
         """
+        norm = self.clip()
+        self.update(factor)
+        return norm
+
+    def clip(self) -> Tensor:
+        """Scale the gradients down to the highest norm allowed; see `step`."""
         norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self._config.max_grad_norm)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def update(self, factor: float) -> None:
+        """Update the parameters by their gradients as they are, and drop the gradients; see `step`."""
         self._num_steps += 1
         step_scale, epsilon_scale = self._uncorrected() if not self._config.bias_correction else (1.0, 1.0)
         for group, settings in zip(self._groups, self._adam.param_groups, strict=True):
@@ -83,8 +94,16 @@ class Adam:
             settings["eps"] = self._config.epsilon * epsilon_scale
             settings["weight_decay"] = self._config.weight_decay / step_scale if group.has_weight_decay else 0.0
         self._adam.step()
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients without an update."""
         self._adam.zero_grad(set_to_none=True)
-        return norm
+
+    @property
+    def num_updates(self) -> int:
+        """Return how many updates were made."""
+        return self._num_steps
 
     def _uncorrected(self) -> tuple[float, float]:
         root_2 = math.sqrt(1 - self._config.beta2**self._num_steps)
@@ -110,6 +129,7 @@ class Adam:
             KeyError: If the mean of a parameter is missing.
         """
         self._num_steps = num_steps
+        self._adam.state.clear()
         if num_steps == 0:
             return
         for name, parameter in self._named.items():
@@ -118,3 +138,11 @@ class Adam:
                 "exp_avg": tensors[f"{name}.exp_avg"].clone(),
                 "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].clone(),
             }
+
+    def allocate(self) -> dict[str, Tensor]:
+        """Return zeros of the shape, device and layout of all that `tensors` returns after a step."""
+        return {
+            f"{name}.{key}": torch.zeros_like(parameter, requires_grad=False)
+            for name, parameter in self._named.items()
+            for key in ("exp_avg", "exp_avg_sq")
+        }

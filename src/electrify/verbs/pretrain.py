@@ -1,47 +1,36 @@
 """Pre-training: a recipe and a shard folder in, published networks out.
 
 Read `Pretraining.run` first; the parts it is made of are in `electrify.pretraining`. A killed run that is continued
-with `resume` equals, bit for bit, one that was not.
+with `resume` equals, bit for bit, one that was not. Under `torchrun` several processes work on one run; the first one
+writes and talks.
 """
 
 import logging
-import shutil
+import signal
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from electrify import recipes
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder, open_shards
-from electrify.errors import ConfigError, TrainingError
+from electrify.errors import ConfigError, RunStopped
 from electrify.files import refuse_existing, write_json
-from electrify.pretraining.batches import BatchReader
 from electrify.pretraining.evaluation import count_tokens, evaluate
-from electrify.pretraining.extending import STABLE_FOLDER, extend_run, factor_of_step, leaves_stable_phase
-from electrify.pretraining.folder import open_run, refuse_other_data
-from electrify.pretraining.neighbours import start_from_neighbours
-from electrify.pretraining.objectives import build_objective
-from electrify.pretraining.saving import from_state, to_state
-from electrify.pretraining.starting import (
-    START_FILE,
-    Start,
-    build_started,
-    group_parameters,
-    open_start,
-    reopen_start,
-    write_start,
-)
-from electrify.pretraining.step import TrainingStep
-from electrify.pretraining.window import Window
+from electrify.pretraining.extending import STABLE_FOLDER, extend_run, leaves_stable_phase
+from electrify.pretraining.folder import empty_folder
+from electrify.pretraining.session import Session
+from electrify.pretraining.starting import START_FILE, Start, open_start, reopen_start
 from electrify.progress import bar, format_seconds
 from electrify.runs import MetricsLog, finite_or_none
-from electrify.training.checkpoints import State, list_states, load_newest_state, save_state
-from electrify.training.loop import Clock, Every, run
-from electrify.training.optimizers import Adam
-from electrify.training.precision import choose_device, resolve_precision
+from electrify.training.checkpoints import list_states
+from electrify.training.distributed import join_world, num_restarts
+from electrify.training.lock import RunLock
+from electrify.training.loop import Every, run
+from electrify.training.precision import choose_device
+from electrify.training.signals import listen
 from electrify.verbs.publish import publish_networks
 
 _LOG = logging.getLogger(__name__)
@@ -90,27 +79,37 @@ def pretrain(
             not finished.
         DataError: If the shard folder can not be used.
         CheckpointError: If all saved states are damaged.
-        TrainingError: If the loss stops being a number.
+        TrainingError: If too many losses or gradients are not numbers, or another process of the run has gone.
+        RunStopped: If SIGTERM or SIGINT asked for an end; the run is saved and can be resumed.
     """
     config = recipes.load_recipe(recipe, overrides)
     if config.data.path is None:
         raise ConfigError("data.path is not set. Give --data.path SHARDS, a folder made by `electrify prepare`.")
-    folder = Path(output)
-    resume = resume or extend is not None
-    if not resume:
-        refuse_existing(folder, overwrite=overwrite)
-    shards = open_shards(config.data.path, verify=verify)
-    start = None
-    if config.init_from is not None:
-        explicit = recipes.explicit_settings(recipe, overrides).get("model", {})
-        start = _open_start(config, shards, folder, explicit=explicit, resume=resume)
-        config = start.config
-    if extend is not None:
-        config = extend_run(folder, config, num_steps=extend)
-    training = Pretraining(config, shards, folder, start=start)
-    if not resume and folder.exists():  # only now, when nothing is wrong with what replaces it
-        shutil.rmtree(folder)
-    return training.run()
+    path, folder = config.data.path, Path(output)
+    is_restart = num_restarts() > 0  # by torchrun, after a process died
+    resume = resume or extend is not None or is_restart
+    with join_world(timeout_minutes=config.training.timeout_minutes) as world, ExitStack() as stack:
+        device = choose_device()
+        if not resume:
+            world.first_does(lambda: refuse_existing(folder, overwrite=overwrite), device)
+        lock = RunLock(folder, takes_over=is_restart)
+        world.first_does(lambda: stack.enter_context(lock), device)
+        world.first_does(lambda: open_shards(path, verify=verify), device)
+        shards = open_shards(path)
+        start = None
+        if config.init_from is not None:
+            explicit = recipes.explicit_settings(recipe, overrides).get("model", {})
+            start = _open_start(config, shards, folder, explicit=explicit, resume=resume)
+            config = start.config
+        if extend is not None:
+            if not is_restart:
+                world.first_does(lambda: extend_run(folder, config, num_steps=extend), device)
+            schedule = recipes.load_recipe(folder / "config.toml").schedule
+            config = config.model_copy(update={"schedule": schedule})
+        session = Session(config, shards, folder, world=world, start=start)
+        if not resume:  # only now, when nothing is wrong with what replaces it
+            world.first_does(lambda: empty_folder(folder), device)
+        return Pretraining(session, lock).run()
 
 
 def _open_start(
@@ -122,179 +121,166 @@ def _open_start(
 
 
 class Pretraining:
-    """One run, from its first or its last saved step to its end.
+    """A run from its first or its last saved step to its end.
 
     Args:
-        config: The resolved config.
-        shards: What is trained on.
-        folder: The run's folder; a state in it is continued from.
-        start: Published networks to start from; None builds new ones.
+        session: The parts of the run.
+        lock: On its folder, held by the first process.
     """
 
-    def __init__(
-        self, config: PretrainConfig, shards: ShardFolder, folder: Path, *, start: Start | None = None
-    ) -> None:
-        if shards.max_length > config.model.max_positions:
-            raise ConfigError(
-                f"model.max_positions = {config.model.max_positions}, but the rows of {shards.path} have up to "
-                f"{shards.max_length} tokens. Raise it, or prepare with a smaller --max-length."
-            )
-        self.config = config
-        self.shards = shards
-        self.folder = folder
-        self.device = choose_device()
-        self.dtype = resolve_precision(config.training.precision, self.device)
-        self.start = start
-        if start is None:
-            self.objective = build_objective(config, shards.tokenizer()).to(self.device)
-        else:
-            objective, self.start = build_started(start, shards.tokenizer())
-            self.objective = objective.to(self.device)
-        self.optimizer = Adam(group_parameters(self.objective, self.start), config.optimizer)
-        self.batches = BatchReader(config, shards, self.objective, device=self.device)
-        self.step = TrainingStep(self.objective, self.optimizer, self.batches, dtype=self.dtype)
-        self.window = Window()
-        self.clock = Clock(config.schedule)
-        self.tokens_before = 0
-        self.factor = 0.0
-        self.validation: dict[str, float] = {}
-        self.warning: str | None = None
+    def __init__(self, session: Session, lock: RunLock) -> None:
+        self.session = session
+        self.lock = lock
+        self.metrics: MetricsLog | None = None
+        self.signal_number = 0
 
     def run(self) -> PretrainReport:
         """Train to the end of the schedule and publish the networks."""
-        config = self.config
-        open_run(self.folder, config, self.shards, device=self.device, dtype=self.dtype)
-        if self.start is not None:
-            write_start(self.start, self.folder)
-        self._continue_from_saved_state()
-        with (
-            MetricsLog(
-                self.folder, after_step=self.clock.step, use_tensorboard=config.logging.tensorboard
-            ) as self.metrics,
-            bar("Pre-training", total=1.0) as self.bar,
-        ):
-            self.bar.advance(self.clock.progress)
+        session, config = self.session, self.session.config
+        session.begin()
+        with ExitStack() as stack:
+            if session.world.is_first:
+                use_tensorboard = config.logging.tensorboard
+                log = MetricsLog(session.folder, after_step=session.clock.step, use_tensorboard=use_tensorboard)
+                self.metrics = stack.enter_context(log)
+            if session.clock.step == 0 and config.training.on_bad_step == "rollback":
+                session.save(self.metrics)  # there is always a state to go back to
+            self.bar = stack.enter_context(bar("Pre-training", total=1.0))
+            self.stop = stack.enter_context(listen())
+            self.bar.advance(session.clock.progress)
             run(
-                self.clock,
+                session.clock,
                 self._take_step,
                 [
                     Every(config.logging.every_steps, self._log),
                     Every(config.evaluation.every_steps, self._evaluate),
-                    Every(config.checkpoint.every_steps, self._save),
+                    Every(config.checkpoint.every_steps, lambda: session.save(self.metrics)),
                 ],
+                agree=lambda progress: session.world.of_first(progress, session.device),
+                stop=self._end_early,
             )
-        report = self._report()
-        publish_networks(self.objective, config, report, self.shards, self.folder)
-        write_json(self.folder / "results.json", finite_or_none(asdict(report)))
-        return report
-
-    def _continue_from_saved_state(self) -> None:
-        state = load_newest_state(self.folder / "state")
-        if state is None:
-            if self.config.model.embedding_init == "cooccurrence" and self.start is None:
-                start_from_neighbours(list(self.objective.networks().values()), self.shards)
-            return
-        counters = state.counters
-        refuse_other_data(self.folder, self.shards, counters["data_digest"])
-        from_state(state, self.objective, self.optimizer)
-        self.clock.step = state.step
-        self.clock.seconds_before = counters["seconds"]
-        self.window.load(counters["window"], device=self.device)
-        self.tokens_before = self.window.tokens_seen
-        self.validation = {key: np.nan if value is None else value for key, value in counters["validation"].items()}
-        self.warning = counters["warning"]
-        self.factor = factor_of_step(self.config.schedule, state.step - 1)
-        _LOG.info("Continuing from step %d.", state.step)
+            session.keeper.complete()
+        return self._publish()
 
     def _take_step(self, factor: float) -> None:
-        if leaves_stable_phase(self.config.schedule, self.factor, factor):
-            save_state(self.folder / STABLE_FOLDER, self._state(), keep_last=1)
-        self.factor = factor
-        next_step = self.clock.step + 1
-        is_logged = next_step % self.config.logging.every_steps == 0 or next_step == self.config.schedule.num_steps
-        schedule = self.config.schedule
-        self.optimizer.is_waiting = schedule.start_step == 0 and self.clock.progress < schedule.warmup_share
-        self.window.add(self.step.take(self.clock.step, factor, with_figures=is_logged))
+        session, schedule = self.session, self.session.config.schedule
+        if leaves_stable_phase(schedule, session.factor, factor):
+            session.save(self.metrics, place=STABLE_FOLDER)
+        session.factor = factor
+        number = session.clock.step + 1
+        is_logged = number % session.config.logging.every_steps == 0 or number == schedule.num_steps
+        result = session.step.compute(session.clock.step, with_figures=is_logged)
+        reason = session.guard.judge(result.values())
+        is_bad, self.signal_number, is_writing = session.world.highest(
+            [int(reason is not None), self.stop.signal_number, int(session.keeper.is_writing)], session.device
+        )
+        session.window.add(result, is_good=not is_bad)
+        session.optimizer.is_waiting = schedule.start_step == 0 and session.clock.progress < schedule.warmup_share
+        if is_bad:
+            session.step.drop()
+            self._handle_bad_step(number, reason or "it is bad on another process")
+        else:
+            session.step.apply(factor)
+        if not is_writing:
+            session.keeper.complete()
+        session.world.beat(number)
+        if session.world.is_first:
+            self.lock.touch()
 
-    def _losses(self) -> dict[str, float]:
-        assert self.window.last is not None
-        losses, norm = self.window.losses(), float(self.window.last.grad_norm)
-        if not np.isfinite(sum(losses.values()) + norm):
-            values = ", ".join(f"{name} {value}" for name, value in losses.items())
-            raise TrainingError(
-                f"step {self.clock.step}: the loss is not a number ({values}, grad_norm {norm}). Lower "
-                'optimizer.learning_rate or set training.precision = "fp32", then continue with --resume from the '
-                "last saved state."
-            )
-        return losses
+    def _handle_bad_step(self, number: int, reason: str) -> None:
+        session = self.session
+        session.guard.count(number, reason)
+        first_skipped, done = number, "its update is left out"
+        if session.config.training.on_bad_step == "rollback":
+            session.keeper.complete()
+            state = session.find_state()
+            assert state is not None
+            session.keeper.put_back(state)
+            first_skipped = state.step + 1
+            done = f"back to the weights of step {state.step}, on with the rows of step {number + 1}"
+        session.guard.num_skipped += number + 1 - first_skipped
+        if self.metrics is not None:
+            self.metrics.write({"step": number, "kind": "bad_step", "reason": reason, "first_skipped": first_skipped})
+            _LOG.warning("Step %d: %s; %s.", number, reason, done)
+
+    def _end_early(self) -> bool:
+        if not self.signal_number:
+            return False
+        session = self.session
+        if session.clock.step % session.config.checkpoint.every_steps:  # else it has just been saved
+            session.save(self.metrics)
+        session.keeper.complete()
+        name = signal.Signals(self.signal_number).name
+        raise RunStopped(
+            f"stopped by {name} after step {session.clock.step}, which is saved. Continue with --resume.",
+            self.signal_number,
+        )
 
     def _log(self) -> None:
-        losses, last = self._losses(), self.window.last
+        session = self.session
+        losses, last = session.window.losses(), session.window.last
+        session.window.clear()
+        if self.metrics is None:
+            return
         assert last is not None
+        clock, speed = session.clock, session.tokens_per_s()
         self.metrics.write(
             {
-                "step": self.clock.step,
+                "step": clock.step,
                 "kind": "train",
-                "epoch": self.batches.epoch_of(self.clock.step),
-                "tokens": self.window.tokens_seen,
+                "epoch": session.batches.epoch_of(clock.step),
+                "tokens": session.window.tokens_seen,
                 **losses,
-                **(self.objective.diagnose(last.figures) if last.figures else {}),
+                **(session.objective.diagnose(last.figures) if last.figures else {}),
                 "grad_norm": float(last.grad_norm),
-                "learning_rate": self.config.optimizer.learning_rate * self.factor,
+                "learning_rate": session.config.optimizer.learning_rate * session.factor,
+                "bad_steps": session.guard.num_bad,
+                "skipped_steps": session.guard.num_skipped,
                 "timing": {
-                    "seconds": round(self.clock.seconds, 3),
-                    "tokens_per_s": round(self._tokens_per_s(), 1),
-                    "seconds_left": round(self.clock.seconds_left, 1),
+                    "seconds": round(clock.seconds, 3),
+                    "tokens_per_s": round(speed, 1),
+                    "seconds_left": round(clock.seconds_left, 1),
                 },
             }
         )
-        self.window.clear()
+        values = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         self.bar.advance(
-            self.clock.progress - self.bar.done,
-            seconds_left=self.clock.seconds_left,
-            text=f"step {self.clock.step}  {self._tokens_per_s():,.0f} tokens/s  "
-            + "  ".join(f"{name} {value:.4f}" for name, value in losses.items()),
+            clock.progress - self.bar.done,
+            seconds_left=clock.seconds_left,
+            text=f"step {clock.step}  {speed:,.0f} tokens/s  {values}",
         )
 
     def _evaluate(self) -> None:
-        found = evaluate(self.objective, self.batches, dtype=self.dtype)
+        session = self.session
+        found = evaluate(session.objective, session.parallel, session.batches, world=session.world, dtype=session.dtype)
         if not found:
             return
-        self.validation = found
-        self.metrics.write({"step": self.clock.step, "kind": "validation", **found})
-        if self.clock.progress >= _TROUBLE_AFTER:
-            trouble = self.objective.find_trouble(found, count_tokens(self.shards))
-            if trouble and trouble != self.warning:
-                _LOG.warning("Step %d: %s", self.clock.step, trouble)
-            self.warning = trouble
+        session.validation = found
+        if self.metrics is not None:
+            self.metrics.write({"step": session.clock.step, "kind": "validation", **found})
+        if session.clock.progress >= _TROUBLE_AFTER:
+            trouble = session.objective.find_trouble(found, count_tokens(session.shards))
+            if trouble and trouble != session.warning and session.world.is_first:
+                _LOG.warning("Step %d: %s", session.clock.step, trouble)
+            session.warning = trouble
 
-    def _save(self) -> None:
-        self._losses()  # a state that is not a number is never saved
-        save_state(self.folder / "state", self._state(), keep_last=self.config.checkpoint.keep_last)
-
-    def _state(self) -> State:
-        counters = {
-            "seconds": self.clock.seconds,
-            "window": self.window.to_json(),
-            "validation": finite_or_none(self.validation),
-            "warning": self.warning,
-            "data_digest": self.shards.digest,
-        }
-        return to_state(self.clock.step, self.objective, self.optimizer, counters)
-
-    def _tokens_per_s(self) -> float:
-        here = self.clock.seconds - self.clock.seconds_before
-        return (self.window.tokens_seen - self.tokens_before) / here if here else 0.0
-
-    def _report(self) -> PretrainReport:
-        seconds = self.clock.seconds
-        _LOG.info("Trained %d steps in %s.", self.clock.step, format_seconds(seconds))
-        return PretrainReport(
-            output=str(self.folder),
-            steps=self.clock.step,
-            tokens=self.window.tokens_seen,
+    def _publish(self) -> PretrainReport:
+        session, seconds = self.session, self.session.clock.seconds
+        report = PretrainReport(
+            output=str(session.folder),
+            steps=session.clock.step,
+            tokens=session.window.tokens_seen,
             seconds=seconds,
-            tokens_per_s=self.window.tokens_seen / seconds if seconds else 0.0,
-            validation=self.validation,
-            warning=self.warning,
+            tokens_per_s=session.window.tokens_seen / seconds if seconds else 0.0,
+            validation=session.validation,
+            warning=session.warning,
         )
+        objective = session.parallel.whole_module()
+
+        def write() -> None:
+            _LOG.info("Trained %d steps in %s.", report.steps, format_seconds(seconds))
+            publish_networks(objective, session.config, report, session.shards, session.folder)
+            write_json(session.folder / "results.json", finite_or_none(asdict(report)))
+
+        session.world.first_does(write, session.device)
+        return report
