@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.runs import settings
 
 from electrify.config import PretrainConfig
 from electrify.data.shards import open_shards
-from electrify.pretraining.batches import BatchReader
+from electrify.pretraining.batches import BatchReader, deal_out
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.recipes import load_recipe
@@ -56,3 +57,20 @@ def test_step_in_micro_batches_is_the_same_step(shards: Path) -> None:
 def test_figures_are_made_only_when_asked_for(shards: Path) -> None:
     step = step_of(load_recipe("tiny", settings(shards)), shards)
     assert step.take(0, 1.0).figures is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 3, 100])
+@pytest.mark.parametrize("batch_size", [7, 8, 16])
+def test_every_row_goes_to_one_process_and_all_have_equally_many_parts(
+    size: int, micro_batch_size: int, batch_size: int
+) -> None:
+    indices = np.arange(100, 100 + batch_size)
+    dealt = [deal_out(indices, rank, size, micro_batch_size=micro_batch_size) for rank in range(size)]
+    assert len({len(parts) for parts in dealt}) == 1
+    sizes = [len(part) for parts in dealt for part in parts]
+    assert min(sizes) > 0
+    assert max(sizes) <= micro_batch_size + 1
+    if batch_size % size == 0:
+        assert max(sizes) <= micro_batch_size
+    assert np.concatenate([part for parts in dealt for part in parts]).tolist() == indices.tolist()

@@ -1,0 +1,116 @@
+"""Several processes train what one would, and stop, or begin again, together."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.processes import finish, start, wait_until, worker
+from support.runs import assert_same_run, figures, run, tensors
+
+DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
+EVERY_STEP = {"logging": {"every_steps": 1, "tensorboard": False}, "model": DROPOUT}
+
+
+def assert_close_runs(one: Path, other: Path) -> None:
+    """Step by step, to float tolerance."""
+    mine, theirs = figures(one), figures(other)
+    assert [record["step"] for record in mine] == [record["step"] for record in theirs]
+    for left, right in zip(mine, theirs, strict=True):
+        for name in left.keys() & {"gen_loss", "disc_loss", "grad_norm", "gen_entropy"}:
+            assert left[name] == pytest.approx(right[name], rel=2e-6), (left["step"], name)
+        assert left.get("tokens") == right.get("tokens")
+    weights = tensors(other)
+    for name, tensor in tensors(one).items():
+        assert float((tensor - weights[name]).abs().max()) < 1e-6, name
+
+
+@pytest.fixture(scope="module")
+def alone(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    run(shards, folder, **EVERY_STEP)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_train_what_one_does(kind: str, shards: Path, alone: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "run", processes=2, **EVERY_STEP, training={"parallel": kind})
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert said.count("Trained 10 steps") == 1  # the first process alone talks
+    assert_close_runs(tmp_path / "run", alone)
+    names = {path.name for path in (tmp_path / "run" / "state" / "step-00000010").iterdir()}
+    assert any(name.startswith("shard-00002") for name in names) == (kind == "fsdp")
+
+
+def test_shards_of_two_processes_are_continued_by_one(shards: Path, alone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    process = start(shards, output, processes=2, **EVERY_STEP, training={"parallel": "fsdp"})
+    assert finish(process) is not None
+    for path in (output / "state" / "step-00000010").iterdir():
+        path.write_bytes(b"")  # so it falls back to step 5
+    run(shards, output, resume=True, **EVERY_STEP, training={"parallel": "auto"})
+    assert_close_runs(output, alone)
+
+
+def test_worker_that_is_killed_is_started_again_and_nothing_differs(shards: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**EVERY_STEP, "schedule": {"num_steps": 60}, "checkpoint": {"every_steps": 2}}
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    first = start(shards, undisturbed, processes=2, **options)
+    assert finish(first) is not None
+    launcher = start(shards, killed, processes=2, restarts=1, **options)
+    wait_until(lambda: list((killed / "state").glob("step-0000000[4-9]")))
+    os.kill(worker(launcher, 1), signal.SIGKILL)
+    said = finish(launcher)
+    assert launcher.returncode == 0, said
+    assert "Continuing from step" in said
+    assert_same_run(killed, undisturbed)
+
+
+def test_worker_that_hangs_is_named_and_ends_the_run(shards: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"schedule": {"num_steps": 100_000}, "checkpoint": {"every_steps": 5}}
+    launcher = start(shards, tmp_path / "run", processes=2, **options, training={"timeout_minutes": 0.1})
+    wait_until(lambda: list((tmp_path / "run" / "state").glob("step-*5")))
+    hung = worker(launcher, 1)
+    os.kill(hung, signal.SIGSTOP)
+    said = ""
+    try:
+        wait_until(lambda: not Path(f"/proc/{worker(launcher, 0)}").exists() or True, seconds=1)
+        said = finish(launcher, seconds=60)
+    finally:
+        if Path(f"/proc/{hung}").exists():
+            os.kill(hung, signal.SIGKILL)
+    assert launcher.returncode != 0
+    lines = [line for line in said.splitlines() if line.startswith("electrify:")]
+    assert len(lines) == 1, said
+    assert f"no answer from process 1 ({os.uname().nodename}, pid {hung}; last heard of at step" in lines[0]
+
+
+def test_wrong_setting_is_said_once(shards: Path, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "run", processes=2, training={"batch_size": 1})
+    said = finish(process)
+    lines = [line for line in said.splitlines() if line.startswith("electrify:")]
+    assert lines == [
+        "electrify: 2 processes, but training.batch_size is 1 and 16 held-out rows are used (evaluation.num_rows): "
+        "each process needs a row of both."
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_four_processes_resume_bit_for_bit_and_train_what_one_does(
+    kind: str, shards: Path, alone: Path, tmp_path: Path
+) -> None:
+    output, again = tmp_path / "run", tmp_path / "again"
+    options: dict[str, Any] = {**EVERY_STEP, "training": {"parallel": kind, "micro_batch_size": 1}}
+    for folder in (output, again):
+        finish(start(shards, folder, processes=4, **options))
+    assert_close_runs(output, alone)
+    for path in (again / "state" / "step-00000010").iterdir():
+        path.write_bytes(b"")
+    finish(start(shards, again, "--resume", processes=4, **options))
+    assert_same_run(again, output)
+    assert json.loads((again / "environment.json").read_text())["processes"] == 4
