@@ -15,7 +15,6 @@ from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.recipes import load_recipe
 from electrify.training.distributed import World
 from electrify.training.optimizers import Adam, split_by_decay
-from electrify.training.parallel import Parallel
 
 CPU = torch.device("cpu")
 
@@ -25,8 +24,7 @@ def step_of(config: PretrainConfig, shards: Path) -> TrainingStep:
     objective = build_objective(config, folder.tokenizer())
     optimizer = Adam(split_by_decay(objective.named_parameters()), config.optimizer)
     batches = BatchReader(config, folder, objective, device=CPU, world=World())
-    parallel = Parallel(objective, [], world=World(), kind="auto")
-    return TrainingStep(objective, parallel, optimizer, batches, world=World())
+    return TrainingStep(objective, optimizer, batches)
 
 
 def take_first(shards: Path, *, micro_batch_size: int | None = None) -> StepResult:
