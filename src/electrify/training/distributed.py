@@ -152,8 +152,8 @@ def is_lost_connection(problem: BaseException) -> bool:
     """Return whether an error came from a process that died or hangs, not from this one's own work."""
     if isinstance(problem, dist.DistError):
         return True
-    signs = ("gloo", "NCCL", "Connection reset", "Connection closed", "Timed out", "Broken pipe", "monitoredBarrier")
-    return isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in signs)
+    signs = ("gloo", "nccl", "connection", "timed out", "timeout", "broken pipe", "socket", "store")
+    return isinstance(problem, RuntimeError) and any(sign in str(problem).lower() for sign in signs)
 
 
 def num_restarts() -> int:

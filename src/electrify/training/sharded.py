@@ -4,6 +4,7 @@ Written and read by `torch.distributed.checkpoint` with its safetensors storage,
 processes, or one, can read what another number wrote.
 """
 
+import warnings
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def read_sharded(folder: Path) -> dict[str, dict[str, Tensor]]:
         for name, entry in found.items()
         if isinstance(entry, TensorStorageMetadata)
     }
-    load(tensors, storage_reader=reader, no_dist=True)
+    with warnings.catch_warnings(action="ignore"):  # torch wonders whether one process alone is meant; it is
+        load(tensors, storage_reader=reader, no_dist=True)
     return {
         part: {name.removeprefix(f"{part}."): tensor for name, tensor in tensors.items() if name.startswith(f"{part}.")}
         for part in _PARTS
