@@ -140,6 +140,79 @@ struct Head {
     }
 };
 
+// Scores of one query to dropped-out weights that are still to be multiplied by `inverse`; returns the logarithm of
+// their sum.
+template <bool MASKED, bool DROPS>
+float softmax_line(const Head& head, const Keep keep, long query, long begin, long end, float* line, bf16* result,
+                   float& inverse) {
+    __m512 highest = _mm512_set1_ps(-1e30f);
+    for (long j = begin; j < end; j += LANES) {
+        if (MASKED)
+            store(line + j, _mm512_mask_mov_ps(_mm512_set1_ps(-1e30f), head.allowed(query, j), load(line + j)));
+        highest = _mm512_max_ps(highest, load(line + j));
+    }
+    const __m512 scale = _mm512_set1_ps(head.scale);
+    const float top = _mm512_reduce_max_ps(highest) * head.scale;
+    __m512 sum = _mm512_setzero_ps();
+    for (long j = begin; j < end; j += LANES) {
+        const __m512 weight = electrify::exp(_mm512_fmsub_ps(load(line + j), scale, _mm512_set1_ps(top)));
+        sum = _mm512_add_ps(sum, weight);
+        store(result + j, DROPS ? keep.apply(weight, head.number(query, j)) : weight);
+    }
+    const float total = _mm512_reduce_add_ps(sum);
+    inverse = 1.0f / total;
+    return top + std::log(total);
+}
+
+auto choose(bool is_masked, bool drops) {
+    return is_masked ? (drops ? softmax_line<true, true> : softmax_line<true, false>)
+                     : (drops ? softmax_line<false, true> : softmax_line<false, false>);
+}
+
+// What the backward pass makes of the scores and slopes (products of gradients and values) of a block of queries.
+struct Block {
+    const float *scores, *slopes, *log_sums, *inner;
+    bf16* score_grad;                      // (QUERIES, padded)
+    uint32_t *weight_pairs, *score_pairs;  // (QUERIES / 2, padded)
+};
+
+template <bool MASKED, bool DROPS>
+void backward_block(const Head& head, const Keep keep, long from, long count, long begin, long end, const Block of) {
+    const long padded = head.padded, last = head.tokens - 1;
+    const __m512 scale = _mm512_set1_ps(head.scale), factor = _mm512_set1_ps(keep.scale);
+    for (long i = 0; i < count; i += 2) {
+        const __m512 log_sums[2] = {_mm512_set1_ps(of.log_sums[i]), _mm512_set1_ps(of.log_sums[i + 1])};
+        const __m512 inner[2] = {_mm512_set1_ps(of.inner[i]), _mm512_set1_ps(of.inner[i + 1])};
+        for (long j = begin; j < end; j += LANES) {
+            __m256i weights[2], grads[2];
+#pragma GCC unroll 2
+            for (int which = 0; which < 2; which++) {
+                const long query = from + i + which, at = (i + which) * padded + j - begin;
+                __m512 weight = electrify::exp(_mm512_fmsub_ps(load(of.scores + at), scale, log_sums[which]));
+                if (MASKED) weight = _mm512_maskz_mov_ps(head.allowed(std::min(query, last), j), weight);
+                __m512 slope = load(of.slopes + at), kept = weight;
+                if (DROPS) {
+                    const __mmask16 mask = keep(head.number(query, j));
+                    slope = _mm512_maskz_mul_ps(mask, slope, factor);
+                    kept = _mm512_maskz_mul_ps(mask, weight, factor);
+                }
+                const __m512 gradient = _mm512_mul_ps(_mm512_mul_ps(weight, scale), _mm512_sub_ps(slope, inner[which]));
+                weights[which] = to_bf16(kept);
+                grads[which] = to_bf16(gradient);
+                _mm256_storeu_si256(reinterpret_cast<__m256i*>(of.score_grad + at), grads[which]);
+            }
+            const long at = i / 2 * padded + j - begin;
+            _mm512_storeu_si512(of.weight_pairs + at, interleave(weights[0], weights[1]));
+            _mm512_storeu_si512(of.score_pairs + at, interleave(grads[0], grads[1]));
+        }
+    }
+}
+
+auto choose_backward(bool is_masked, bool drops) {
+    return is_masked ? (drops ? backward_block<true, true> : backward_block<true, false>)
+                     : (drops ? backward_block<false, true> : backward_block<false, false>);
+}
+
 void forward(const Arguments& of, long first, long last) {
     const long size = of.head_size, padded = round_up(of.tokens);
     const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), probabilities(QUERIES * padded);
@@ -160,28 +233,13 @@ void forward(const Arguments& of, long first, long last) {
             head.read(0, from, QUERIES, queries);
             multiply(pairs(queries), size / 2, 1, keys + begin, padded, count, end - begin, size / 2, scores, padded,
                      false);
-            const bool is_masked = head.is_masked(end);
             float inverse[QUERIES];
+            const auto softmax = choose(head.is_masked(end), keep.active);
             for (long i = 0; i < to - from; i++) {
                 float* line = scores + i * padded - begin;
-                __m512 highest = _mm512_set1_ps(-1e30f);
-                for (long j = begin; j < end; j += LANES) {
-                    if (is_masked)
-                        store(line + j, _mm512_mask_mov_ps(_mm512_set1_ps(-1e30f), head.allowed(from + i, j),
-                                                           load(line + j)));
-                    highest = _mm512_max_ps(highest, load(line + j));
-                }
-                const float top = _mm512_reduce_max_ps(highest) * head.scale;
-                __m512 sum = _mm512_setzero_ps();
-                for (long j = begin; j < end; j += LANES) {
-                    const __m512 score = _mm512_fmsub_ps(load(line + j), _mm512_set1_ps(head.scale), _mm512_set1_ps(top));
-                    const __m512 weight = electrify::exp(score);
-                    sum = _mm512_add_ps(sum, weight);
-                    store(probabilities + i * padded + j - begin, keep.apply(weight, head.number(from + i, j)));
-                }
-                const float total = _mm512_reduce_add_ps(sum);
-                inverse[i] = 1.0f / total;
-                of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i] = top + std::log(total);
+                bf16* result = probabilities + i * padded - begin;
+                const float log_sum = softmax(head, keep, from + i, begin, end, line, result, inverse[i]);
+                of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i] = log_sum;
             }
             multiply(pairs(probabilities), padded / 2, 1, values + begin / 2 * size, size, count, size,
                      (end - begin) / 2, out, size, false);
@@ -219,7 +277,8 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
             head.range(from, to, begin, end);
             if (to - from < count) gradients.clear(QUERIES * size);
             head.read(0, from, QUERIES, queries);
-            float inner[QUERIES] = {}, log_sum[QUERIES] = {};
+            float inner[QUERIES] = {}, log_sum[QUERIES];
+            std::fill(log_sum, log_sum + QUERIES, 1e30f);  // past the last token: weights of 0
             for (long i = 0; i < to - from; i++) {
                 const bf16 *gradient = of.context_grad + head.single(from + i), *value = of.context + head.single(from + i);
                 __m512 sum = _mm512_setzero_ps();
@@ -234,37 +293,9 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
                      false);
             multiply(pairs(gradients), size / 2, 1, values + begin, padded, count, end - begin, size / 2, slopes,
                      padded, false);
-            const bool is_masked = head.is_masked(end);
-            for (long i = 0; i < count; i += 2)
-                for (long j = begin; j < end; j += LANES) {
-                    __m256i weights[2], grads[2];
-                    for (int which = 0; which < 2; which++) {
-                        const long query = from + i + which, at = (i + which) * padded + j - begin;
-                        __m512 weight = _mm512_setzero_ps(), gradient = _mm512_setzero_ps();
-                        if (query < to) {
-                            weight = electrify::exp(_mm512_fmsub_ps(load(scores + at), _mm512_set1_ps(head.scale),
-                                                                    _mm512_set1_ps(log_sum[i + which])));
-                            if (is_masked) weight = _mm512_maskz_mov_ps(head.allowed(query, j), weight);
-                            __m512 slope = load(slopes + at), kept = weight;
-                            if (keep.active) {
-                                const __mmask16 mask = keep(head.number(query, j));
-                                const __m512 factor = _mm512_set1_ps(keep.scale);
-                                slope = _mm512_maskz_mul_ps(mask, slope, factor);
-                                kept = _mm512_maskz_mul_ps(mask, weight, factor);
-                            }
-                            gradient = _mm512_mul_ps(
-                                _mm512_mul_ps(weight, _mm512_set1_ps(head.scale)),
-                                _mm512_sub_ps(slope, _mm512_set1_ps(inner[i + which])));
-                            weight = kept;
-                        }
-                        weights[which] = to_bf16(weight);
-                        grads[which] = to_bf16(gradient);
-                        _mm256_storeu_si256(reinterpret_cast<__m256i*>(score_grad + at), grads[which]);
-                    }
-                    const long at = i / 2 * padded + j - begin;
-                    _mm512_storeu_si512(weight_pairs + at, interleave(weights[0], weights[1]));
-                    _mm512_storeu_si512(score_pairs + at, interleave(grads[0], grads[1]));
-                }
+            const auto work = choose_backward(head.is_masked(end), keep.active);
+            work(head, keep, from, count, begin, end,
+                 {scores, slopes, log_sum, inner, score_grad, weight_pairs, score_pairs});
             multiply(weight_pairs, 1, padded, gradient_rows, size, end - begin, size, count / 2,
                      value_grad + begin * size, size, true);
             multiply(score_pairs, 1, padded, query_rows, size, end - begin, size, count / 2, key_grad + begin * size,
