@@ -147,6 +147,10 @@ class TrainingConfig(Section):
     """With several processes: "ddp", all weights on each; "fsdp", a part on each; "auto", ddp where they fit."""
     timeout_minutes: Rate = 10.0
     """How long a process waits for another before the run is given up."""
+    kernels: Literal["auto", "plain"] = "auto"
+    """Whether compiled kernels do what they can ("auto"), or torch does all; the same random numbers either way."""
+    compile: bool = False
+    """Whether torch compiles each layer in the first step; pays on a GPU, in long runs."""
     on_bad_step: Literal["stop", "skip", "rollback"] = "skip"
     """On a loss or gradient that is no number, or a spike: end, leave out the update, or go back to the last state."""
     max_bad_steps: Positive = 10

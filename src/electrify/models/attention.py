@@ -3,7 +3,8 @@
 On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.kernels`). The built-in fused attention is
 the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain
 batched products (`benchmarks/kernels.py`; torch 2.13, two threads). It also draws its dropout from a generator's
-state, so active dropout takes the plain way too.
+state, so active dropout takes the plain way too. On a GPU in 16 bits, rows of several documents, padding and windows go
+to the variable-length kernel, which does no work for what is masked.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from electrify import kernels
 from electrify.kernels import attention as native
@@ -33,20 +35,29 @@ class Mask:
     """Tokens look only at tokens with their number, (B, T) int32; None means at all."""
     window: int | None = None
     """How many positions to each side a token may look; None means all."""
+    borders: Tensor | None = None
+    """Where runs of tokens that look at each other begin in B·T, and B·T, int32: for the variable-length kernel."""
 
 
-def attention_mask(inputs: Inputs, hidden: Tensor, *, head_size: int, window: int | None = None) -> Mask:
+def attention_mask(
+    inputs: Inputs, hidden: Tensor, *, head_size: int, drop_prob: float, window: int | None = None
+) -> Mask:
     """Return who may look at whom in one kind of layer, and with that the way attention is computed.
 
     Args:
         inputs: The batch.
         hidden: What the layers read; says device and type.
         head_size: D.
+        drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
     """
+    if window is not None and inputs.input_ids.shape[1] - 1 <= window:
+        window = None
     if kernels.serve(hidden) and native.fits(head_size):
-        is_needed = window is not None and inputs.input_ids.shape[1] - 1 > window
-        return Mask(is_native=True, segments=inputs.segments(), window=window if is_needed else None)
+        return Mask(is_native=True, segments=inputs.segments(), window=window)
+    drops = drop_prob > 0 and inputs.dropout_keys is not None
+    if not drops and _has_varlen(hidden) and inputs.is_masked(window):
+        return Mask(is_native=False, window=window, borders=inputs.borders())
     return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
 
 
@@ -56,22 +67,27 @@ def score_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None, dropout: Dropout, keys: Tensor | None
-) -> Tensor:
+def _has_varlen(x: Tensor) -> bool:
+    return x.device.type == "cuda" and score_dtype(x) in (torch.bfloat16, torch.float16)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Mask, dropout: Dropout, keys: Tensor | None) -> Tensor:
     """Mix the values by how well keys fit queries; scores are divided by √D.
 
     Args:
         query: (B, A, T, D).
         key: (B, A, T, D).
         value: (B, A, T, D).
-        bias: Added to the scores, broadcasts to (B, A, T, T), of the queries' type; None adds nothing.
-        dropout: Applied to the probabilities.
+        mask: Who may look at whom; its bias is of the queries' type.
+        dropout: Applied to the probabilities; never active where the mask has borders.
         keys: One dropout key a row, (B,) int64, or None for no dropout.
 
     Returns:
         (B, A, T, D).
     """
+    if mask.borders is not None:
+        return _varlen(query, key, value, mask.borders, mask.window)
+    bias = mask.bias
     is_slow_fused = query.device.type == "cpu" and query.dtype == torch.bfloat16
     if is_slow_fused or dropout.is_active(keys):
         return _plain(query, key, value, bias=bias, dropout=dropout, keys=keys)
@@ -85,6 +101,15 @@ def _plain(
     if bias is not None:
         scores = scores + bias
     return torch.matmul(dropout(scores.softmax(-1), keys), value)
+
+
+def _varlen(query: Tensor, key: Tensor, value: Tensor, borders: Tensor, window: int | None) -> Tensor:
+    rows, heads, tokens, size = query.shape
+    flat = [one.transpose(1, 2).reshape(rows * tokens, heads, size) for one in (query, key, value)]
+    reach = (-1, -1) if window is None else (window, window)
+    out = varlen_attn(*flat, borders, borders, tokens, tokens, window_size=reach)
+    assert isinstance(out, Tensor)  # nothing beside it was asked for
+    return out.view(rows, tokens, heads, size).transpose(1, 2)
 
 
 def rotate(x: Tensor, turn: Rotation) -> Tensor:

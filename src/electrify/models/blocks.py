@@ -70,7 +70,7 @@ def self_attention(
     query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, A, T, D)
     if rotation is not None:
         query, key = rotate(query, rotation), rotate(key, rotation)
-    context = attend(query, key, value, bias=mask.bias, dropout=dropout, keys=keys)
+    context = attend(query, key, value, mask=mask, dropout=dropout, keys=keys)
     return context.transpose(1, 2).flatten(2)
 
 

@@ -120,7 +120,9 @@ class ElectraModel(nn.Module):
         hidden: Tensor = self.embeddings(inputs)  # (B, T, E)
         if self.embeddings_project is not None:
             hidden = self.embeddings_project(hidden)  # (B, T, H)
-        mask = attention_mask(inputs, hidden, head_size=self.config.hidden_size // self.config.num_attention_heads)
+        config = self.config
+        head_size = config.hidden_size // config.num_attention_heads
+        mask = attention_mask(inputs, hidden, head_size=head_size, drop_prob=config.attention_probs_dropout_prob)
         for index, layer in enumerate(self.encoder.layer):
             hidden = layer(hidden, mask, layer_keys(inputs.dropout_keys, index))
         return hidden

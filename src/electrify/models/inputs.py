@@ -65,6 +65,21 @@ class Inputs:
         numbers = self.attention_mask.int() if self.document_ids is None else self.document_ids.int()
         return numbers.masked_fill(~self.attention_mask.bool(), -1).contiguous()
 
+    def is_masked(self, window: int | None) -> bool:
+        """Return whether somebody may not look everywhere."""
+        return self.attention_mask is not None or self.document_ids is not None or window is not None
+
+    def borders(self) -> Tensor:
+        """Return where runs of tokens with one segment begin, counted through all rows, and B·T; (runs + 1,) int32."""
+        rows, tokens = self.input_ids.shape
+        begins = torch.zeros(rows, tokens, dtype=torch.bool, device=self.input_ids.device)
+        begins[:, 0] = True
+        segments = self.segments()
+        if segments is not None:
+            begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+        ends = begins.new_ones(1)
+        return torch.cat([begins.flatten(), ends]).nonzero().flatten().int()
+
     def _allowed(self, window: int | None) -> Tensor | None:
         parts = []
         if self.attention_mask is not None:

@@ -158,8 +158,10 @@ class ModernBertModel(nn.Module):
         hidden: Tensor = self.embeddings(inputs)
         head_size, window = config.hidden_size // config.num_attention_heads, config.local_attention // 2
         masks = {
-            FULL: attention_mask(inputs, hidden, head_size=head_size),
-            SLIDING: attention_mask(inputs, hidden, head_size=head_size, window=window),
+            FULL: attention_mask(inputs, hidden, head_size=head_size, drop_prob=config.attention_dropout),
+            SLIDING: attention_mask(
+                inputs, hidden, head_size=head_size, drop_prob=config.attention_dropout, window=window
+            ),
         }
         rotations = {
             FULL: rotation(num_tokens, head_size, theta=config.global_rope_theta, device=hidden.device),

@@ -87,6 +87,9 @@ class Session:
         if state is None and self.start is None and self.config.model.embedding_init == "cooccurrence":
             start_from_neighbours(list(self.objective.networks().values()), self.shards)
         blocks = [block for network in self.objective.networks().values() for block in body_of(network).blocks]
+        if self.config.training.compile:
+            for block in dict.fromkeys(blocks):
+                block.compile()
         self.parallel = Parallel(self.objective, blocks, world=self.world, kind=self.config.training.parallel)
         self.optimizer = Adam(group_parameters(self.objective, self.start), self.config.optimizer)
         self.step = TrainingStep(

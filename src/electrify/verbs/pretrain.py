@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from electrify import recipes
+from electrify import kernels, recipes
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder, open_shards
 from electrify.errors import ConfigError, RunStopped
@@ -139,6 +139,8 @@ class Pretraining:
         session, config = self.session, self.session.config
         session.begin()
         with ExitStack() as stack:
+            if config.training.kernels == "plain":
+                stack.enter_context(kernels.disabled())
             if session.world.is_first:
                 use_tensorboard = config.logging.tensorboard
                 log = MetricsLog(session.folder, after_step=session.clock.step, use_tensorboard=use_tensorboard)
