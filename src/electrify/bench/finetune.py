@@ -108,6 +108,7 @@ class _Finetuning:
             train=self._work["train"][min(number, 1)],
             validation=self._work["validation"],
             output=self._output,
+            seeds=(0,),
             config=FinetuneConfig(
                 num_epochs=1,
                 batch_size=self._work["batch"],
