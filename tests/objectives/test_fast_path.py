@@ -37,7 +37,9 @@ def take(rtd: ReplacedTokenDetection, dtype: torch.dtype, *, seed: int) -> tuple
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         output = rtd(batch, totals=batch.counts)
     output.loss.backward()
-    return float(output.loss.detach()), {name: one.grad.clone() for name, one in rtd.named_parameters() if one.grad is not None}
+    return float(output.loss.detach()), {
+        name: one.grad.clone() for name, one in rtd.named_parameters() if one.grad is not None
+    }
 
 
 @pytest.mark.parametrize("body", ["electra", "modernbert"])
