@@ -20,6 +20,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from electrify.config import CleaningConfig
+from electrify.data.cleaning import Cleaner, CleaningCounts
 from electrify.data.packing import segment_document
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import DataError
@@ -42,24 +44,33 @@ class EncodedBatch:
     is_validation: NDArray[np.bool_]  # (D,) whether the hash of its text puts it into the validation part
     rows_per_document: NDArray[np.int64]  # (D,) zeros unless packed as segments
     row_lengths: NDArray[np.int64]  # (R, 2) length_a and length_b of each row; empty unless packed as segments
+    text_hashes: NDArray[np.uint64]  # (D,) of the texts as they are used; equal for equal texts
+    num_letters: NDArray[np.int64]  # (D,)
     num_without_tokens: int  # documents of which no token was left; they are not among the D
     num_cut: int  # tokens that did not fit into segments
+    cleaning: CleaningCounts  # repairs and removals
+    texts: list[str]  # of the D documents; empty unless asked for
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentEncoder:
-    """Tokenize documents and prepare them for packing."""
+    """Clean and tokenize documents and prepare them for packing."""
 
     tokenizer: Tokenizer
     pack: Pack
     max_length: int
     validation_share: float
+    cleaner: Cleaner | None = None
+    with_texts: bool = False
 
     def __call__(self, documents: Sequence[str]) -> EncodedBatch:
-        """Encode one batch; documents without tokens are left out and counted."""
+        """Encode one batch; documents that the cleaner removes or that have no tokens are left out and counted."""
+        cleaning = CleaningCounts()
+        if self.cleaner:
+            documents = self.cleaner.clean(documents, cleaning)
         token_ids: list[NDArray[np.uint32]] = []
         lengths: list[int] = []
-        is_validation: list[bool] = []
+        texts: list[str] = []
         rows_per_document: list[int] = []
         row_lengths: list[tuple[int, int]] = []
         num_cut = 0
@@ -78,15 +89,20 @@ class DocumentEncoder:
                 parts = [*parts, np.array([self.tokenizer.sep_id], dtype=np.uint32)]
             token_ids += parts
             lengths.append(sum(map(len, parts)))
-            is_validation.append(is_held_out(document, self.validation_share))
+            texts.append(document)
+        hashes = np.array([_hash(text) for text in texts], dtype=np.uint64)
         return EncodedBatch(
             token_ids=np.concatenate(token_ids) if token_ids else np.zeros(0, np.uint32),
             document_lengths=np.array(lengths, dtype=np.int64),
-            is_validation=np.array(is_validation, dtype=np.bool_),
+            is_validation=np.array([is_held_out(int(one), self.validation_share) for one in hashes], dtype=np.bool_),
             rows_per_document=np.array(rows_per_document or [0] * len(lengths), dtype=np.int64),
             row_lengths=np.array(row_lengths, dtype=np.int64).reshape(-1, 2),
+            text_hashes=hashes,
+            num_letters=np.array([len(text) for text in texts], dtype=np.int64),
             num_without_tokens=len(documents) - len(lengths),
             num_cut=num_cut,
+            cleaning=cleaning,
+            texts=texts if self.with_texts else [],
         )
 
     def _encode_parts(self, documents: Sequence[str]) -> list[list[NDArray[np.uint32]]]:
@@ -98,14 +114,18 @@ class DocumentEncoder:
         return [[next(ids) for _ in document_parts] for document_parts in parts]
 
 
-def is_held_out(document: str, share: float) -> bool:
+def _hash(document: str) -> int:
+    return xxhash.xxh3_64_intdigest(document.encode())
+
+
+def is_held_out(text_hash: int, share: float) -> bool:
     """Tell from the text's hash whether a document belongs to the validation part; equal texts always go together.
 
     Args:
-        document: Its text.
+        text_hash: Of 64 bits.
         share: Expected share of documents for which the answer is yes, in [0, 1].
     """
-    return xxhash.xxh3_64_intdigest(document.encode()) < share * 2**64
+    return text_hash < share * 2**64
 
 
 def _stretches(document: str) -> list[str]:
@@ -152,7 +172,8 @@ def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, proc
     if processes == 1:
         yield from map(encoder, batches)
         return
-    settings = (encoder.tokenizer.to_json(), encoder.pack, encoder.max_length, encoder.validation_share)
+    cleaning = encoder.cleaner.config if encoder.cleaner else None
+    settings = (encoder.tokenizer.to_json(), encoder.pack, encoder.max_length, encoder.validation_share, cleaning)
     # "spawn", because a fork of a process with running threads (torch, tokenizers, pyarrow) may hang.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker, initargs=settings)
     try:
@@ -175,12 +196,15 @@ def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, proc
 _worker_encoder: DocumentEncoder | None = None
 
 
-def _start_worker(tokenizer_json: str, pack: Pack, max_length: int, validation_share: float) -> None:
+def _start_worker(
+    tokenizer_json: str, pack: Pack, max_length: int, validation_share: float, cleaning: CleaningConfig | None
+) -> None:
     global _worker_encoder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one worker, one core
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker_encoder = DocumentEncoder(Tokenizer.from_json(tokenizer_json), pack, max_length, validation_share)
+    tokenizer, cleaner = Tokenizer.from_json(tokenizer_json), Cleaner(cleaning) if cleaning else None
+    _worker_encoder = DocumentEncoder(tokenizer, pack, max_length, validation_share, cleaner)
 
 
 def _end_with_parent() -> None:

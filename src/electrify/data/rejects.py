@@ -5,6 +5,7 @@ share is higher than allowed.
 """
 
 from collections import Counter
+from typing import Any
 
 from electrify.errors import DataError
 
@@ -83,6 +84,32 @@ class Rejects:
                 f"{self.num_bad:,} of {self.num_bad + self.num_good:,} records ({self.bad_share:.1%}) cannot be used"
                 f"{allowed}: {self.describe()}. {remedy}"
             )
+
+    def merge(self, other: "Rejects") -> None:
+        """Add the counts of a later part of the corpus."""
+        self.num_good += other.num_good
+        self.num_bytes += other.num_bytes
+        self.counts.update(other.counts)
+        for kind, examples in other._examples.items():
+            mine = self._examples.setdefault(kind, [])
+            mine += examples[: _EXAMPLES_PER_KIND - len(mine)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all counts as plain values."""
+        return {
+            "num_good": self.num_good,
+            "num_bytes": self.num_bytes,
+            "counts": dict(self.counts),
+            "examples": self._examples,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Rejects":
+        """Return the counts that `to_json` wrote."""
+        rejects = cls()
+        rejects.num_good, rejects.num_bytes = values["num_good"], values["num_bytes"]
+        rejects.counts, rejects._examples = Counter(values["counts"]), values["examples"]
+        return rejects
 
     def describe(self) -> str:
         """Return the counts by kind with the first places, on one line; empty if nothing was rejected."""

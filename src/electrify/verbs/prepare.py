@@ -2,21 +2,20 @@
 
 import os
 import time
-from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from electrify.data.encoding import DocumentEncoder, Pack, encode_documents
-from electrify.data.rejects import Rejects
-from electrify.data.shard_writer import ShardWriter
-from electrify.data.shards import FORMAT, PARTS, Part, token_dtype
-from electrify.data.sources import SourceOptions, find_files, read_documents
+from electrify.config import CleaningConfig, ExecutorConfig
+from electrify.data.cleaning import Cleaner
+from electrify.data.encoding import DocumentEncoder, Pack
+from electrify.data.shards import FORMAT, Part, token_dtype
+from electrify.data.sources import SourceOptions, find_files
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, load_tokenizer
 from electrify.errors import ConfigError, DataError, did_you_mean
 from electrify.files import digest_file, new_folder, refuse_existing, write_json
+from electrify.verbs.parts import Written, stream_parts, write_parts_from_pieces
 
 _PACKS = ("dense", "pieces", "segments")
 _SMALL_CORPUS_BYTES = 4 << 20  # starting a worker takes longer than tokenizing this much
@@ -31,7 +30,7 @@ class PrepareReport:
     num_documents: int
     """Documents in the folder, both parts."""
     num_bytes: int
-    """Size of their text, in bytes of UTF-8."""
+    """Size of the text that was read, in bytes of UTF-8."""
     num_train_tokens: int
     num_validation_tokens: int
     num_train_rows: int
@@ -40,6 +39,10 @@ class PrepareReport:
     """Records that could not be used, by kind."""
     rejected_places: str
     """The first of them, with their places; empty if there are none."""
+    num_removed: dict[str, int]
+    """Documents that cleaning left out, by reason."""
+    num_repaired: int
+    """Documents that cleaning changed."""
     num_without_tokens: int
     """Documents of which the tokenizer left nothing."""
     num_cut_tokens: int
@@ -59,12 +62,14 @@ def prepare(
     processes: int | None = None,
     overwrite: bool = False,
     source_options: SourceOptions | None = None,
+    cleaning: CleaningConfig | None = None,
+    executor: ExecutorConfig | None = None,
     shard_tokens: int = 64_000_000,
 ) -> PrepareReport:
     """Tokenize a corpus and write it as rows for training.
 
-    The folder's bytes depend on the corpus, the tokenizer and the settings, not on the number of processes. It appears
-    under its name only when it is complete.
+    The folder's bytes depend on the corpus, the tokenizer and the settings, not on the number of processes or machines.
+    It appears under its name only when it is complete.
 
     Args:
         corpus: Files, folders and globs.
@@ -78,6 +83,9 @@ def prepare(
         processes: Worker processes; None means one a core, one in all for a small corpus.
         overwrite: Replace an existing folder, when the new one is complete.
         source_options: How documents are found; None means the defaults.
+        cleaning: What is repaired and left out; None means nothing.
+        executor: Where to work; None means this machine. On a cluster, and for near-duplicates, intermediate files go
+            into `OUTPUT.work`: an interrupted call goes on from there, a finished one removes it.
         shard_tokens: Tokens after which a shard is closed.
 
     Raises:
@@ -95,14 +103,24 @@ def prepare(
         (folder / "tokenizer").mkdir()
         used_tokenizer.save(folder / "tokenizer", max_length=max_length)
         share = 0.0 if validation else validation_share
-        encoder = DocumentEncoder(used_tokenizer, pack, max_length, share)
-        written = _write_parts(folder, files, encoder, options, shard_tokens, processes or _default_processes(files))
+        cleaner = Cleaner(cleaning) if cleaning else None
+        encoder = DocumentEncoder(used_tokenizer, pack, max_length, share, cleaner)
+        num_processes = processes or _default_processes(files)
+        if _needs_pieces(cleaning, executor):
+            where = executor or ExecutorConfig()
+            work = output.with_name(output.name + ".work")
+            written = write_parts_from_pieces(folder, work, files, encoder, options, shard_tokens, num_processes, where)
+        else:
+            written = stream_parts(folder, files, encoder, options, shard_tokens, num_processes)
+        if cleaning:
+            write_json(folder / "cleaning.json", written.cleaning.to_json())
         settings = {
             "max_length": max_length,
             "pack": pack,
             "validation_share": share,
             "shard_tokens": shard_tokens,
             "sources": asdict(options),
+            "cleaning": cleaning.model_dump(mode="json") if cleaning else None,
         }
         write_json(folder / "manifest.json", _manifest(folder, files, used_tokenizer, settings, written))
     return _report(output, files, written, time.monotonic() - started)
@@ -133,53 +151,14 @@ def _find_parts(corpus: Sequence[str | Path], validation: Sequence[str | Path] |
     return {"train": train, "validation": held_out}
 
 
+def _needs_pieces(cleaning: CleaningConfig | None, executor: ExecutorConfig | None) -> bool:
+    is_elsewhere = executor is not None and executor.kind != "local"
+    return is_elsewhere or (cleaning is not None and cleaning.duplicates == "near")
+
+
 def _default_processes(files: dict[Part, list[Path]]) -> int:
     num_bytes = sum(path.stat().st_size for paths in files.values() for path in paths)
     return 1 if num_bytes < _SMALL_CORPUS_BYTES else os.cpu_count() or 1
-
-
-@dataclass(slots=True)
-class _Written:
-    parts: dict[Part, dict[str, Any]]  # what the manifest says about each
-    rejects: dict[Part, Rejects]
-    num_without_tokens: int = 0
-    num_cut_tokens: int = 0
-
-    def rejected(self) -> dict[str, int]:
-        """Return the bad records of both parts by kind."""
-        return dict(sum((rejects.counts for rejects in self.rejects.values()), Counter()))
-
-    def places(self) -> str:
-        return "; ".join(text for rejects in self.rejects.values() if (text := rejects.describe()))
-
-
-def _write_parts(
-    folder: Path,
-    files: dict[Part, list[Path]],
-    encoder: DocumentEncoder,
-    options: SourceOptions,
-    shard_tokens: int,
-    processes: int,
-) -> _Written:
-    written = _Written({}, {part: Rejects(options.max_bad_share) for part in PARTS})
-    dtype = token_dtype(encoder.tokenizer.vocab_size)
-    with ExitStack() as stack:
-        writers = {part: ShardWriter(folder / part, encoder, dtype=dtype, shard_tokens=shard_tokens) for part in PARTS}
-        for writer in writers.values():
-            stack.callback(writer.abort)
-        for part, paths in files.items():
-            documents = read_documents(paths, options, written.rejects[part], label=f"Preparing {part}")
-            share = 1.0 if part == "validation" else encoder.validation_share
-            for batch in encode_documents(documents, replace(encoder, validation_share=share), processes=processes):
-                writers["train"].add(batch, ~batch.is_validation)
-                writers["validation"].add(batch, batch.is_validation)
-                written.num_without_tokens += batch.num_without_tokens
-                written.num_cut_tokens += batch.num_cut
-        written.parts = {part: writers[part].finish() for part in PARTS}
-    if not written.parts["train"]["num_documents"]:
-        found = written.places() or "all documents are empty or in the validation part"
-        raise DataError(f"No usable text to train on in {len(files['train'])} files: {found}.")
-    return written
 
 
 def _manifest(
@@ -187,7 +166,7 @@ def _manifest(
     files: dict[Part, list[Path]],
     tokenizer: Tokenizer,
     settings: dict[str, Any],
-    written: _Written,
+    written: Written,
 ) -> dict[str, Any]:
     """Describe the finished folder; nothing in it depends on the time, the machine or the place."""
     inside = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -203,6 +182,7 @@ def _manifest(
         },
         "num_bytes": sum(rejects.num_bytes for rejects in written.rejects.values()),
         "rejected": written.rejected(),
+        "removed": dict(sorted(written.cleaning.removed.items())),
         "num_without_tokens": written.num_without_tokens,
         "num_cut_tokens": written.num_cut_tokens,
         "train": written.parts["train"],
@@ -214,7 +194,7 @@ def _manifest(
     }
 
 
-def _report(output: Path, files: dict[Part, list[Path]], written: _Written, seconds: float) -> PrepareReport:
+def _report(output: Path, files: dict[Part, list[Path]], written: Written, seconds: float) -> PrepareReport:
     train, validation = written.parts["train"], written.parts["validation"]
     return PrepareReport(
         output=output,
@@ -227,6 +207,8 @@ def _report(output: Path, files: dict[Part, list[Path]], written: _Written, seco
         num_validation_rows=validation["num_rows"],
         num_rejected=written.rejected(),
         rejected_places=written.places(),
+        num_removed=dict(sorted(written.cleaning.removed.items())),
+        num_repaired=written.cleaning.num_repaired,
         num_without_tokens=written.num_without_tokens,
         num_cut_tokens=written.num_cut_tokens,
         seconds=seconds,

@@ -1,0 +1,149 @@
+"""Encoded documents of one task on their way to the shards, and the task that makes them.
+
+A corpus is dealt to tasks as stretches of consecutive files. A task reads, cleans and encodes its documents into one
+file; whoever assembles the shards reads the files one after another, and so sees what one process would have made.
+
+`00000.piece` holds batches of documents, each as seven NumPy arrays one after another; `00000.json` the counts. The
+second appears last, so a task that was killed leaves nothing that looks finished.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from electrify.config import CleaningConfig
+from electrify.data.cleaning import Cleaner, CleaningCounts
+from electrify.data.encoding import DocumentEncoder, EncodedBatch, Pack, encode_documents
+from electrify.data.rejects import Rejects
+from electrify.data.shards import Part
+from electrify.data.sources import SourceOptions, read_documents
+from electrify.data.tokenizer import Tokenizer
+from electrify.files import read_json, write_json
+
+_ARRAYS = (
+    "token_ids",
+    "document_lengths",
+    "is_validation",
+    "rows_per_document",
+    "row_lengths",
+    "text_hashes",
+    "num_letters",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceCounts:
+    """What a task read and left out."""
+
+    rejects: Rejects
+    cleaning: CleaningCounts
+    num_without_tokens: int
+    num_cut: int
+
+
+@dataclass(frozen=True)
+class MakePiece:
+    """The task, as datatrove calls its pipeline's steps; can be sent to another process or machine.
+
+    Attributes:
+        folder: Where the pieces go; all machines see it.
+        stretches: The files of each task and the part they belong to.
+        tokenizer_json: Content of the tokenizer's `tokenizer.json`.
+        pack: How rows are cut.
+        max_length: Tokens of a row.
+        validation_share: Share of the documents of the training files that are held out.
+        cleaning: What is repaired and left out.
+        options: How documents are found.
+        yields_documents: Whether a step behind this one, that of near-duplicates, is given the documents.
+    """
+
+    folder: Path
+    stretches: list[tuple[Part, list[Path]]]
+    tokenizer_json: str
+    pack: Pack
+    max_length: int
+    validation_share: float
+    cleaning: CleaningConfig
+    options: SourceOptions
+    yields_documents: bool
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> Iterator[Any]:  # noqa: ARG002 - a step's signature
+        """Make one piece and yield its documents, if that is asked for.
+
+        Args:
+            data: What the step before yields; there is none.
+            rank: Number of the task.
+            world_size: Number of tasks.
+
+        Raises:
+            DataError: If a file cannot be read, or is hopeless.
+        """
+        part, files = self.stretches[rank]
+        share = 1.0 if part == "validation" else self.validation_share
+        encoder = DocumentEncoder(
+            Tokenizer.from_json(self.tokenizer_json), self.pack, self.max_length, share, Cleaner(self.cleaning)
+        )
+        encoder = replace(encoder, with_texts=self.yields_documents)
+        rejects = Rejects(1.0)  # whether it was too much is decided over the whole corpus
+        cleaning, num_without_tokens, num_cut = CleaningCounts(), 0, 0
+        options = replace(self.options, max_bad_share=1.0)
+        documents = read_documents(files, options, rejects, label=f"Preparing {part}, {rank + 1} of {world_size}")
+        with piece_path(self.folder, rank).open("wb") as file:
+            for batch in encode_documents(documents, encoder, processes=1):
+                _write_batch(file, batch)
+                cleaning.add(batch.cleaning)
+                num_without_tokens += batch.num_without_tokens
+                num_cut += batch.num_cut
+                yield from _documents(batch.texts) if self.yields_documents else ()
+        counts = {
+            "rejects": rejects.to_json(),
+            "cleaning": cleaning.to_json(),
+            "num_without_tokens": num_without_tokens,
+            "num_cut": num_cut,
+        }
+        write_json(piece_path(self.folder, rank).with_suffix(".json"), counts)
+
+
+def piece_path(folder: Path, rank: int) -> Path:
+    """Return the file of a task's documents."""
+    return folder / f"{rank:05}.piece"
+
+
+def read_counts(folder: Path, rank: int) -> PieceCounts:
+    """Return what a finished task read and left out.
+
+    Raises:
+        DataError: If the task is not finished.
+    """
+    values = read_json(piece_path(folder, rank).with_suffix(".json"))
+    return PieceCounts(
+        Rejects.from_json(values["rejects"]),
+        CleaningCounts.from_json(values["cleaning"]),
+        values["num_without_tokens"],
+        values["num_cut"],
+    )
+
+
+def read_piece(folder: Path, rank: int) -> Iterator[EncodedBatch]:
+    """Yield the batches of a finished task; their counts are 0, since those of the whole piece are in `read_counts`."""
+    path = piece_path(folder, rank)
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        while file.tell() < size_bytes:
+            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in _ARRAYS}
+            yield EncodedBatch(**arrays, num_without_tokens=0, num_cut=0, cleaning=CleaningCounts(), texts=[])
+
+
+def _write_batch(file: BinaryIO, batch: EncodedBatch) -> None:
+    for name in _ARRAYS:
+        np.lib.format.write_array(file, getattr(batch, name), allow_pickle=False)
+
+
+def _documents(texts: Iterable[str]) -> Iterator[Any]:
+    from datatrove.data import Document
+
+    for text in texts:
+        yield Document(text=text, id="")
