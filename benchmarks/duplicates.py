@@ -1,4 +1,4 @@
-"""Plant exact and near-duplicates in a corpus, remove them with `prepare`, and measure what was found and what was lost.
+"""Plant exact and near-duplicates in a corpus, remove them with `prepare`; measure what was found and what was lost.
 
     python benchmarks/duplicates.py en/train-*.jsonl.zst --tokenizer FOLDER_OR_VOCAB
 

@@ -11,7 +11,7 @@ from electrify.data.shards import open_shards
 from electrify.data.sources import SourceOptions
 from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
 from electrify.errors import ConfigError, DataError
-from electrify.verbs import prepare as prepare_module
+from electrify.verbs import parts as parts_module
 from electrify.verbs.prepare import PrepareReport, prepare
 
 WORDS = [f"w{number}" for number in range(200)]
@@ -145,7 +145,7 @@ def test_interrupted_work_leaves_no_folder_and_starts_over_cleanly(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "read_documents", broken)
+        patch.setattr(parts_module, "read_documents", broken)
         with pytest.raises(error):
             run(corpus, tokenizer, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

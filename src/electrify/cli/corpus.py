@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from electrify.cli.app import Json, Overwrite, Source, app, show, table
+from electrify.config import CleaningConfig, ExecutorConfig
 
 
 @app.command
@@ -58,7 +59,10 @@ def prepare(
     validation_share: float = 0.01,
     validation: list[Path] | None = None,
     processes: int | None = None,
+    report: Path | None = None,
     source: Source | None = None,
+    clean: Annotated[CleaningConfig | None, Parameter(name="clean")] = None,
+    executor: Annotated[ExecutorConfig | None, Parameter(name="executor")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
@@ -73,11 +77,16 @@ def prepare(
         validation_share: Share of documents held out, chosen by a hash of their text.
         validation: Files that are held out instead.
         processes: Processes that tokenise; one for each processor by default. The output does not depend on it.
+        report: HTML file for what was kept and what was left out, with examples and pictures.
         source: How documents are found.
+        clean: What is repaired and left out.
+        executor: Where to work.
     """
     from electrify.verbs.prepare import prepare as run
 
-    report = run(
+    if report and not clean:
+        clean = CleaningConfig()  # counts are kept
+    result = run(
         corpus,
         tokenizer=tokenizer,
         output=output,
@@ -87,6 +96,12 @@ def prepare(
         validation=validation,
         processes=processes,
         source_options=source,
+        cleaning=clean,
+        executor=executor,
         overwrite=overwrite,
     )
-    show(report, as_json=json, lines=table(f"Shards in {output}", asdict(report)))
+    if report:
+        from electrify.report.corpus import write_corpus_page
+
+        write_corpus_page(result, report)
+    show(result, as_json=json, lines=table(f"Shards in {output}", asdict(result)))

@@ -38,15 +38,19 @@ class DuplicateRemover:
             batch: The documents.
             near_duplicates: Those among them, counted from 0, that were found to be near-duplicates of earlier ones.
         """
-        stays = np.ones(len(batch.text_hashes), dtype=np.bool_)
+        reasons: dict[int, str] = {}
         if self._is_removing:
             for index, text_hash in enumerate(batch.text_hashes.tolist()):
-                stays[index] = text_hash not in self._seen and index not in near_duplicates
+                if text_hash in self._seen:
+                    reasons[index] = DUPLICATE
+                elif index in near_duplicates:
+                    reasons[index] = NEAR_DUPLICATE
                 self._seen.add(text_hash)
+        stays = np.ones(len(batch.text_hashes), dtype=np.bool_)
+        stays[list(reasons)] = False
         ends = np.cumsum(batch.document_lengths)
-        for index in np.flatnonzero(~stays).tolist():
+        for index, reason in reasons.items():
             begin = int(ends[index] - batch.document_lengths[index])
-            reason = NEAR_DUPLICATE if index in near_duplicates else DUPLICATE
             first_ids = batch.token_ids[begin : min(begin + _EXCERPT_TOKENS, int(ends[index]))].tolist()
             self._counts.remove(reason, int(batch.num_letters[index]), partial(self._tokenizer.decode, first_ids))
         for num_letters in batch.num_letters[stays].tolist():

@@ -90,7 +90,7 @@ class DocumentEncoder:
             token_ids += parts
             lengths.append(sum(map(len, parts)))
             texts.append(document)
-        hashes = np.array([_hash(text) for text in texts], dtype=np.uint64)
+        hashes = np.array([hash_text(text) for text in texts], dtype=np.uint64)
         return EncodedBatch(
             token_ids=np.concatenate(token_ids) if token_ids else np.zeros(0, np.uint32),
             document_lengths=np.array(lengths, dtype=np.int64),
@@ -114,7 +114,8 @@ class DocumentEncoder:
         return [[next(ids) for _ in document_parts] for document_parts in parts]
 
 
-def _hash(document: str) -> int:
+def hash_text(document: str) -> int:
+    """Return 64 bits that stand for a text."""
     return xxhash.xxh3_64_intdigest(document.encode())
 
 

@@ -5,6 +5,7 @@ Finished tasks are marked in the folder, so a call that was interrupted goes on 
 """
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 from electrify import progress
 from electrify.config import ExecutorConfig
 from electrify.errors import DataError, ElectrifyError
+
+_ERROR = re.compile(r"[\w.]+(Error|Exception): ")  # the last line of a traceback
 
 Step = Callable[[Any, int, int], Any]
 
@@ -159,6 +162,13 @@ def _require_all(folder: Path, tasks: int) -> None:
     missing = [task for task in range(tasks) if not (folder / "completions" / f"{task:05}").exists()]
     if missing:
         raise DataError(
-            f"{len(missing)} of {tasks} tasks failed, the first is {missing[0]}; see the logs in {folder}. "
-            "The same command again does only those that are missing."
+            f"{len(missing)} of {tasks} tasks failed; task {missing[0]}: {_last_error(folder, missing[0])} "
+            f"The logs are in {folder}. The same command again does only those that are missing."
         )
+
+
+def _last_error(folder: Path, task: int) -> str:
+    log = folder / "logs" / f"task_{task:05}.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    errors = [line for line in lines if _ERROR.match(line)]
+    return _ERROR.sub("", errors[-1]) if errors else "ended without a word in its log."

@@ -36,7 +36,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 class Words(WordTokenizer):  # type: ignore[misc]
-    """Split a text into words in small letters: at white space, ASCII and typographic punctuation, around ideographs."""
+    """Split a text into words in small letters, at white space and punctuation and around ideographs."""
 
     def word_tokenize(self, text: str) -> list[bytes]:
         """Return the words as UTF-8; no regular expression goes over the letters, which would cost most of the time."""

@@ -1,0 +1,55 @@
+"""Counts of two groups in bins, as bars in an SVG."""
+
+import io
+from collections.abc import Callable, Mapping
+
+from electrify.errors import ElectrifyError
+from electrify.report.curves import Picture
+
+_COLOURS = ("#2456c7", "#d63031")
+
+
+def draw_bars(
+    groups: Mapping[str, Mapping[int, int]],
+    name_of: Callable[[int], str],
+    *,
+    title: str,
+    label: str,
+    caption: str,
+) -> Picture:
+    """Draw stacked bars, from the lowest to the highest bin that holds anything.
+
+    Args:
+        groups: For each group, how many are in which bin.
+        name_of: What stands below a bin.
+        title: Above the picture.
+        label: At the horizontal axis.
+        caption: Below the picture.
+
+    Raises:
+        ElectrifyError: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
+    filled = [at for counts in groups.values() for at in counts]
+    bins = list(range(min(filled), max(filled) + 1)) if filled else []
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.subplots()
+        below = [0] * len(bins)
+        for (group, counts), colour in zip(groups.items(), _COLOURS, strict=True):
+            heights = [counts.get(at, 0) for at in bins]
+            axes.bar(range(len(bins)), heights, bottom=below, color=colour, label=group)
+            below = [low + high for low, high in zip(below, heights, strict=True)]
+        axes.set_xticks(range(len(bins)), [name_of(at) for at in bins], fontsize=8)
+        axes.set_xlabel(label)
+        axes.set_ylabel("documents")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return Picture(title, caption, svg[svg.index("<svg") :])
