@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from electrify.data.cleaning import CleaningCounts
 from electrify.data.encoding import DocumentEncoder, EncodedBatch
 from electrify.data.shard_writer import ShardWriter
 from electrify.data.shards import ShardFolder, open_shards, token_dtype
@@ -139,8 +140,12 @@ def batch_of(lengths: list[int], first: int, last: int) -> EncodedBatch:
         is_validation=np.zeros(count, dtype=bool),
         rows_per_document=np.zeros(count, dtype=np.int64),
         row_lengths=np.zeros((0, 2), dtype=np.int64),
+        text_hashes=np.zeros(count, dtype=np.uint64),
+        num_letters=np.ones(count, dtype=np.int64),
         num_without_tokens=0,
         num_cut=0,
+        cleaning=CleaningCounts(),
+        texts=[],
     )
 
 
