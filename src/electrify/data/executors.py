@@ -149,7 +149,7 @@ def _wait_for_slurm(folder: Path, tasks: int, job_id: str | int) -> None:
     missing = 0
     while _num_done(folder) < tasks and missing < _GONE_AFTER_LOOKS:
         time.sleep(_LOOK_EVERY_S)
-        queue = subprocess.run(  # noqa: S603
+        queue = subprocess.run(
             ["squeue", "--noheader", "--job", str(job_id)],  # noqa: S607 - as Slurm's users have it in their path
             capture_output=True,
             text=True,
