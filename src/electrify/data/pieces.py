@@ -3,7 +3,8 @@
 A corpus is dealt to tasks as stretches of consecutive files. A task reads, cleans and encodes its documents into one
 file; whoever assembles the shards reads the files one after another, and so sees what one process would have made.
 
-`00000.piece` holds batches of documents, each as seven NumPy arrays one after another; `00000.json` the counts. The
+`00000.piece` holds batches of documents, each as seven NumPy arrays one after another (of numbers, so never pickled, and
+never unpickled when read); `00000.json` the counts. The
 second appears last, so a task that was killed leaves nothing that looks finished.
 """
 
@@ -133,13 +134,13 @@ def read_piece(folder: Path, rank: int) -> Iterator[EncodedBatch]:
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
         while file.tell() < size_bytes:
-            arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in _ARRAYS}
+            arrays = {name: np.lib.format.read_array(file) for name in _ARRAYS}
             yield EncodedBatch(**arrays, num_without_tokens=0, num_cut=0, cleaning=CleaningCounts(), texts=[])
 
 
 def _write_batch(file: BinaryIO, batch: EncodedBatch) -> None:
     for name in _ARRAYS:
-        np.lib.format.write_array(file, getattr(batch, name), allow_pickle=False)
+        np.lib.format.write_array(file, getattr(batch, name))
 
 
 def _documents(texts: Iterable[str]) -> Iterator[Any]:
