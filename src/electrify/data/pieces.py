@@ -4,8 +4,8 @@ A corpus is dealt to tasks as stretches of consecutive files. A task reads, clea
 file; whoever assembles the shards reads the files one after another, and so sees what one process would have made.
 
 `00000.piece` holds batches of documents, each as seven NumPy arrays one after another: of numbers, so nothing is
-pickled or, when they are read, unpickled. `00000.json` holds the counts and appears last, so a task that was killed leaves
-nothing that looks finished.
+pickled or, when they are read, unpickled. `00000.json` holds the counts and appears last, so a task that was killed
+leaves nothing that looks finished.
 """
 
 from collections.abc import Iterable, Iterator
