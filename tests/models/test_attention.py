@@ -92,7 +92,7 @@ def test_runs_of_the_variable_length_kernel_are_those_of_the_mask(
     nothing = {"dropout": Dropout(0.1, 0), "keys": None}
     plain = attend(*parts, mask=attention_mask(inputs, hidden, **settings), **nothing)
     monkeypatch.setattr(attention, "_has_varlen", lambda x: True)
-    monkeypatch.setattr(attention, "varlen_attn", reference_varlen)
+    monkeypatch.setattr(attention, "_varlen_kernel", lambda: reference_varlen)
     mask = attention_mask(inputs, hidden, **settings)
     assert mask.borders is not None
     assert mask.borders.tolist() == [0, 5, 8, 12, 15, 21, 24]

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 
 from electrify import kernels
 from electrify.kernels import attention as native
@@ -108,9 +107,14 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, borders: Tensor, window: 
     rows, heads, tokens, size = query.shape
     flat = [one.transpose(1, 2).reshape(rows * tokens, heads, size) for one in (query, key, value)]
     reach = (-1, -1) if window is None else (window, window)
-    kernel: Any = varlen_attn  # its types are lost in a decorator
-    out: Tensor = kernel(*flat, borders, borders, tokens, tokens, window_size=reach)
+    out: Tensor = _varlen_kernel()(*flat, borders, borders, tokens, tokens, window_size=reach)
     return out.view(rows, tokens, heads, size).transpose(1, 2)
+
+
+def _varlen_kernel() -> Any:
+    from torch.nn.attention import varlen  # it loads torch's compiler, which takes seconds
+
+    return varlen.varlen_attn
 
 
 def rotate(x: Tensor, turn: Rotation) -> Tensor:
