@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.distributed_c10d import _get_default_store
 
 from electrify.errors import OtherProcessFailed, TrainingError
@@ -87,11 +86,13 @@ class World:
         if self.is_first or on_all:
             try:
                 action()
-            except CheckpointException as error:  # torch's, which is no Exception
-                causes = [cause for cause, _ in error.failures.values()]
-                problem = next((cause for cause in causes if isinstance(cause, OSError)), OSError(str(error)))
             except Exception as error:
                 problem = error
+            except BaseException as error:  # torch's CheckpointException is no Exception
+                if not hasattr(error, "failures"):
+                    raise
+                causes = [cause for cause, _ in error.failures.values()]
+                problem = next((cause for cause in causes if isinstance(cause, OSError)), OSError(str(error)))
         has_failed = self.highest([int(problem is not None)], device)[0]
         return problem or (OtherProcessFailed() if has_failed else None)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from electrify.config import OptimizerConfig
+from electrify.training.split import is_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Adam:
     def clip(self) -> Tensor:
         """Scale the gradients down to the highest norm allowed; see `step`."""
         norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self._config.max_grad_norm)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+        return norm.full_tensor() if is_split(norm) else norm
 
     def update(self, factor: float) -> None:
         """Update the parameters by their gradients as they are, and drop the gradients; see `step`."""

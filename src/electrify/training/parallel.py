@@ -10,11 +10,10 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from electrify.training.distributed import World
+from electrify.training.split import is_split
 
 _BYTES_A_PARAMETER = 16  # weight, gradient and two means in float32
 _SHARE_OF_MEMORY = 0.25  # the rest is for activations
@@ -40,6 +39,8 @@ class Parallel(Generic[M]):
         self._call: nn.Module = module
         self._skeleton: M | None = None
         if self.kind == "fsdp":
+            from torch.distributed.fsdp import FSDPModule, fully_shard
+
             self._skeleton = copy.deepcopy(module).to("meta")
             for block in dict.fromkeys(blocks):  # a block that two networks share is one
                 fully_shard(block)
@@ -79,8 +80,9 @@ class Parallel(Generic[M]):
             with self._call.no_sync():
                 yield
             return
-        if isinstance(self._call, FSDPModule):
-            self._call.set_requires_gradient_sync(is_last)
+        if self.kind == "fsdp":
+            sharded: Any = self._call  # an FSDPModule
+            sharded.set_requires_gradient_sync(is_last)
         yield
 
 
@@ -93,12 +95,12 @@ def _choose(module: nn.Module) -> str:
 
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor itself, or gather its shards; all processes must call it then."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_split(tensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
     """Return a tensor itself, or this process's shard of it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_split(tensor) else tensor
 
 
 @torch.no_grad()
@@ -108,9 +110,11 @@ def fill(target: Tensor, values: Tensor) -> None:
     Raises:
         RuntimeError: If the shapes differ.
     """
-    if isinstance(target, DTensor):
+    if is_split(target):
         if target.shape != values.shape:
             raise RuntimeError(f"shape {tuple(values.shape)}, expected {tuple(target.shape)}")
+        from torch.distributed.tensor import distribute_tensor
+
         mine = values.to(target.device)
         values = distribute_tensor(mine, target.device_mesh, target.placements, src_data_rank=None)
     target.copy_(values)

@@ -12,10 +12,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save
 
 _PARTS = ("networks", "optimizer")
 
@@ -34,6 +30,9 @@ def start_writing(
     Returns:
         What is done when the shards of all processes are written.
     """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter  # seconds that few runs need
+    from torch.distributed.checkpoint.state_dict_saver import async_save
+
     tensors = {f"{part}.{name}": tensor.detach() for part, group in zip(_PARTS, (networks, optimizer), strict=True)
                for name, tensor in group.items()}  # fmt: skip
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
@@ -49,6 +48,10 @@ def is_sharded(folder: Path) -> bool:
 
 def read_sharded(folder: Path) -> dict[str, dict[str, Tensor]]:
     """Return the whole tensors of a state on the CPU, as "networks" and "optimizer"; each process reads them all."""
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     reader = HuggingFaceStorageReader(str(folder))
     found = reader.read_metadata().state_dict_metadata
     tensors = {
