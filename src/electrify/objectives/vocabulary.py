@@ -6,7 +6,8 @@ and the gradients of hidden states and output matrix; the (P, V) matrix never ex
 forward pass, as it needs nothing that comes later but a factor.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from electrify.kernels import vocabulary as native
 from electrify.noise import uniform
 
 _BLOCK_ELEMENTS = 1 << 22  # logits in one block
-_NATIVE_BLOCK_ELEMENTS = 1 << 24
+_NATIVE_BLOCK_ELEMENTS = 1 << 25  # the compiled pass makes one matrix of them, the plain one several
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,103 @@ def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, threshold[:, None]).squeeze(1).clamp_(max=cumulative.shape[1] - 1)
 
 
+@dataclass(slots=True)
+class _Pass:
+    """What one pass is given, and what it fills in."""
+
+    vectors: Tensor  # (P, E) in the products' type
+    table: Tensor  # (V, E), the same
+    bias: Tensor  # (V,) float32
+    target_ids: Tensor
+    sample_keys: Tensor
+    temperature: float
+    exclude_target: bool
+    with_figures: bool
+    needs_gradient: bool
+    losses: Tensor = field(init=False)  # (P,) float32
+    entropy: Tensor = field(init=False)
+    sampled_ids: Tensor = field(init=False)  # (P,) int64
+    best_ids: Tensor = field(init=False)
+    vector_grad: Tensor = field(init=False)  # (P, E) float32
+    table_grad: Tensor = field(init=False)  # (V, E) float32
+    bias_grad: Tensor = field(init=False)  # (V,) float32
+
+    def __post_init__(self) -> None:
+        self.losses, self.entropy = self.vectors.new_empty((2, len(self.target_ids)), dtype=torch.float32)
+        self.sampled_ids, self.best_ids = torch.empty_like(self.target_ids), torch.empty_like(self.target_ids)
+        self.vector_grad = torch.empty_like(self.vectors, dtype=torch.float32)
+        self.table_grad = torch.zeros(0)
+        self.bias_grad = torch.zeros_like(self.bias)
+
+    def blocks(self, num_elements: int) -> Iterator[slice]:
+        """Cut the positions into blocks of about so many logits."""
+        size = max(1, num_elements // self.table.shape[0])
+        return (slice(start, start + size) for start in range(0, len(self.target_ids), size))
+
+    def add_gradients(self, block: slice, gradient: Tensor) -> None:
+        """Take in the gradient of a block's logits, (p, V) in the products' type."""
+        self.vector_grad[block] = torch.mm(gradient, self.table)
+        part = torch.mm(gradient.T, self.vectors[block])
+        self.table_grad = self.table_grad.add_(part) if self.table_grad.numel() else part.float()
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of vectors, table and bias."""
+        table_grad = self.table_grad if self.table_grad.numel() else torch.zeros_like(self.table, dtype=torch.float32)
+        return self.vector_grad, table_grad, self.bias_grad
+
+
+def _work_compiled(of: _Pass) -> None:
+    uniforms = uniform(of.sample_keys)
+    bias_sums = torch.zeros(torch.get_num_threads(), len(of.bias)) if of.needs_gradient else None
+    for block in of.blocks(_NATIVE_BLOCK_ELEMENTS):
+        logits = torch.mm(of.vectors[block], of.table.T)
+        native.predict(
+            logits,
+            of.bias,
+            of.target_ids[block],
+            uniforms[block],
+            temperature=of.temperature,
+            exclude_target=of.exclude_target,
+            losses=of.losses[block],
+            samples=of.sampled_ids[block],
+            best=of.best_ids[block] if of.with_figures else None,
+            entropy=of.entropy[block] if of.with_figures else None,
+            bias_grad=bias_sums,
+        )
+        if of.needs_gradient:
+            of.add_gradients(block, logits)
+    if bias_sums is not None:
+        of.bias_grad = bias_sums.sum(0)
+
+
+def _work_plainly(of: _Pass) -> None:
+    for block in of.blocks(_BLOCK_ELEMENTS):
+        targets = of.target_ids[block, None]
+        logits = torch.mm(of.vectors[block], of.table.T).float().add_(of.bias)  # (p, V)
+        original = logits.clone() if of.with_figures or of.temperature != 1.0 else None
+        highest = logits.amax(-1, keepdim=True)
+        target_logits = logits.gather(1, targets)
+        probabilities = logits.sub_(highest).exp_()
+        total = probabilities.sum(-1, keepdim=True)
+        log_total = total.log() + highest
+        probabilities.div_(total)
+        of.losses[block] = (log_total - target_logits).squeeze(1)
+        if of.with_figures and original is not None:
+            of.best_ids[block] = original.argmax(-1)
+            of.entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
+        if original is None or of.temperature == 1.0:
+            proposal = probabilities.clone()
+        else:
+            proposal = original.sub_(highest).div_(of.temperature).exp_()
+        if of.exclude_target:
+            proposal.scatter_(1, targets, 0.0)
+        of.sampled_ids[block] = draw(proposal, of.sample_keys[block])
+        if of.needs_gradient:
+            probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))
+            of.bias_grad += probabilities.sum(0)
+            of.add_gradients(block, probabilities.to(of.vectors.dtype))
+
+
 class _PredictTokens(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -94,75 +192,16 @@ class _PredictTokens(torch.autograd.Function):
         exclude_target: bool,
         with_figures: bool,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        num_positions, vocab_size = len(target_ids), table.shape[0]
+        cast = vectors.detach().to(dtype), table.detach().to(dtype), bias.detach().float()
         needs_gradient = any(ctx.needs_input_grad[:3])
-        cast_vectors, cast_table = vectors.detach().to(dtype), table.detach().to(dtype)
-        plain_bias = bias.detach().float()
-        losses, entropy = vectors.new_empty((2, num_positions), dtype=torch.float32)
-        sampled_ids, best_ids = torch.empty_like(target_ids), torch.empty_like(target_ids)
+        work = _Pass(*cast, target_ids, sample_keys, temperature, exclude_target, with_figures, needs_gradient)
+        is_compiled = dtype == torch.bfloat16 and kernels.serve(work.vectors)
+        (_work_compiled if is_compiled else _work_plainly)(work)
         if needs_gradient:
-            vector_grad = torch.empty_like(vectors, dtype=torch.float32)
-            table_grad = torch.zeros_like(table, dtype=torch.float32)
-            bias_grad = torch.zeros_like(plain_bias)
-        is_native = dtype == torch.bfloat16 and kernels.serve(cast_vectors)
-        if is_native:
-            uniforms = uniform(sample_keys)
-            thread_sums = torch.zeros(torch.get_num_threads(), vocab_size) if needs_gradient else None
-        size = max(1, (_NATIVE_BLOCK_ELEMENTS if is_native else _BLOCK_ELEMENTS) // vocab_size)
-        for start in range(0, num_positions, size):
-            block = slice(start, start + size)
-            if is_native:
-                logits = torch.mm(cast_vectors[block], cast_table.T)
-                native.predict(
-                    logits,
-                    plain_bias,
-                    target_ids[block],
-                    uniforms[block],
-                    temperature=temperature,
-                    exclude_target=exclude_target,
-                    losses=losses[block],
-                    samples=sampled_ids[block],
-                    best=best_ids[block] if with_figures else None,
-                    entropy=entropy[block] if with_figures else None,
-                    bias_grad=thread_sums,
-                )
-                if needs_gradient:
-                    vector_grad[block] = torch.mm(logits, cast_table)
-                    table_grad += torch.mm(logits.T, cast_vectors[block])
-                continue
-            targets = target_ids[block, None]
-            logits = torch.mm(cast_vectors[block], cast_table.T).float().add_(plain_bias)  # (p, V)
-            original = logits.clone() if with_figures or temperature != 1.0 else None
-            highest = logits.amax(-1, keepdim=True)
-            target_logits = logits.gather(1, targets)
-            probabilities = logits.sub_(highest).exp_()
-            total = probabilities.sum(-1, keepdim=True)
-            log_total = total.log() + highest
-            probabilities.div_(total)
-            losses[block] = (log_total - target_logits).squeeze(1)
-            if with_figures and original is not None:
-                best_ids[block] = original.argmax(-1)
-                entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
-            if original is None or temperature == 1.0:
-                proposal = probabilities.clone()
-            else:
-                proposal = original.sub_(highest).div_(temperature).exp_()
-            if exclude_target:
-                proposal.scatter_(1, targets, 0.0)
-            sampled_ids[block] = draw(proposal, sample_keys[block])
-            if needs_gradient:
-                probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))
-                bias_grad += probabilities.sum(0)
-                cast_gradient = probabilities.to(dtype)
-                vector_grad[block] = torch.mm(cast_gradient, cast_table)
-                table_grad += torch.mm(cast_gradient.T, cast_vectors[block])
-        if is_native and thread_sums is not None:
-            bias_grad = thread_sums.sum(0)
-        if needs_gradient:
-            ctx.save_for_backward(vector_grad, table_grad, bias_grad)
+            ctx.save_for_backward(*work.gradients())
             ctx.dtypes = vectors.dtype, table.dtype, bias.dtype
-        ctx.mark_non_differentiable(sampled_ids, best_ids, entropy)
-        return losses.sum(), sampled_ids, best_ids, entropy
+        ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy)
+        return work.losses.sum(), work.sampled_ids, work.best_ids, work.entropy
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
