@@ -27,6 +27,7 @@ from electrify.tasks.task import Encoded, Task
 from electrify.training.checkpoints import State, load_newest_state, save_state
 from electrify.training.optimizers import Adam
 from electrify.training.precision import autocast
+from electrify.training.process import settle
 from electrify.training.schedules import learning_rate_factor
 
 _BEST = "best/"
@@ -142,6 +143,7 @@ class SeedRun:
 
     def train(self, progress: Bar) -> None:
         """Train until the epochs are over or nothing gets better; the networks then hold the best epoch's weights."""
+        settle()
         self._resume(progress)
         while self.step < self._schedule.num_steps and not self._is_stale():
             epoch, done = divmod(self.step, self.steps_an_epoch)
