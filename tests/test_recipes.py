@@ -6,7 +6,10 @@ import pytest
 
 from electrify import recipes
 from electrify.errors import ConfigError
+from electrify.models.config_json import read_config
+from electrify.models.electra import ElectraConfig
 from electrify.recipes import load_recipe, parse_config, recipe_names, render
+from electrify.verbs.pretrain import pretrain
 
 FOLDER = Path(recipes.__file__).parent
 NAMES = [path.stem for path in sorted(FOLDER.glob("*.toml"))]
@@ -18,11 +21,13 @@ PUBLISHED = {
     "paper-base": (12, 768, 3072, 12, 768, 1 / 3, 0.15, 256, 2e-4, 766_000),
     "paper-large": (24, 1024, 4096, 16, 1024, 1 / 4, 0.25, 2048, 2e-4, 400_000),
 }
+PAPER = [*PUBLISHED, "paper-tiny", "paper-mini"]
+"""The last two are the original's settings at sizes that a laptop trains."""
 
 
 def test_names_are_those_of_the_files() -> None:
     assert recipe_names() == NAMES
-    assert set(PUBLISHED) | {"tiny", "mini", "small"} == set(NAMES)
+    assert set(PAPER) | {"tiny", "mini", "small"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,7 +54,7 @@ def test_paper_recipe_has_the_published_figures(name: str) -> None:
     assert schedule.warmup_share * schedule.num_steps == pytest.approx(10_000)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PAPER)
 def test_paper_recipe_has_what_all_published_sizes_share(name: str) -> None:
     config = load_recipe(name)
     optimizer = config.optimizer
@@ -62,7 +67,7 @@ def test_paper_recipe_has_what_all_published_sizes_share(name: str) -> None:
     assert config.model.generator_layer_ratio == 1.0
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PAPER)
 def test_paper_recipe_switches_on_every_quirk_of_the_original(name: str) -> None:
     config = load_recipe(name)
     assert config.optimizer.bias_correction is False
@@ -71,6 +76,33 @@ def test_paper_recipe_switches_on_every_quirk_of_the_original(name: str) -> None
     assert config.masking.draw == "with_replacement"
     assert config.model.embedding_sharing == "all"
     assert config.model.head_init == "glorot"
+
+
+@pytest.mark.parametrize("name", ["paper-tiny", "paper-mini"])
+def test_scaled_paper_recipe_keeps_the_heads_of_64_and_the_share_of_the_warm_up(name: str) -> None:
+    config = load_recipe(name)
+    assert config.model.hidden_size == 64 * config.model.num_heads
+    assert config.model.hidden_size * config.model.generator_hidden_ratio == 64  # one head; there is no less
+    assert config.model.intermediate_size == 4 * config.model.hidden_size
+    assert config.schedule.warmup_share == load_recipe("paper-small").schedule.warmup_share
+    assert config.optimizer == load_recipe("paper-small").optimizer
+
+
+@pytest.mark.parametrize("name", ["paper-tiny", "paper-mini"])
+def test_scaled_paper_recipe_takes_steps(name: str, shards: Path, tmp_path: Path) -> None:
+    overrides = {
+        "data": {"path": str(shards)},
+        "schedule": {"num_steps": 2},
+        "training": {"batch_size": 2},
+        "evaluation": {"num_rows": 4},
+        "logging": {"tensorboard": False},
+    }
+    report = pretrain(name, output=tmp_path / "run", overrides=overrides)
+    assert report.steps == 2
+    assert report.validation["gen_loss"] > 0
+    discriminator = read_config(tmp_path / "run/discriminator")
+    assert isinstance(discriminator, ElectraConfig)
+    assert discriminator.hidden_size == load_recipe(name).model.hidden_size
 
 
 @pytest.mark.parametrize("name", ["tiny", "mini", "small"])

@@ -26,7 +26,7 @@ def pretrain(
     """Train a generator and a discriminator by replaced token detection.
 
     Args:
-        recipe: A shipped recipe (paper-small, paper-base, paper-large, tiny, mini, small) or a TOML file.
+        recipe: A shipped recipe (tiny, mini, small, paper-tiny, -mini, -small, -base, -large) or a TOML file.
         output: The run's folder.
         resume: Continue the run in the output folder from its newest saved state.
         extend: Continue the finished run in the output folder for so many more steps; RECIPE is its config.toml.

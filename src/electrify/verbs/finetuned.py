@@ -14,9 +14,8 @@ from electrify import __version__
 from electrify.config import FinetuneConfig
 from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import CheckpointError
-from electrify.files import read_json
 from electrify.models.checkpoint import read_config, resolve_folder, save_model, saved_network
-from electrify.models.config_json import CONFIG_FILE
+from electrify.models.config_json import CONFIG_FILE, read_settings
 from electrify.models.electra import ElectraConfig
 from electrify.models.heads import TaskNetwork
 from electrify.recipes import explain
@@ -76,7 +75,7 @@ def open_finetuned(folder: str | Path) -> Finetuned:
         CheckpointError: If it can not be used or holds no fine-tuned network.
     """
     path = resolve_folder(folder)
-    settings = read_json(path / CONFIG_FILE, error=CheckpointError)
+    settings = read_settings(path / CONFIG_FILE)
     ours = settings.get("electrify", {})
     ours = ours if isinstance(ours, dict) else {}
     kind = ours.get("task") or _kind_from_network(path, settings)
