@@ -128,6 +128,13 @@ def test_a_missing_tensor_is_named(name):
         read_pair(without(tensors_of("shared"), name), num_heads=4)
 
 
+def test_a_checkpoint_of_electric_is_refused():
+    tensors = tensors_of("shared")
+    tensors["cloze_predictions/output_bias"] = tensors["generator_predictions/output_bias"]
+    with pytest.raises(CheckpointError, match="Electric"):
+        read_pair(tensors, num_heads=4)
+
+
 def test_a_checkpoint_of_something_else_says_so():
     with pytest.raises(
         CheckpointError, match=r"no tensor 'electra/embeddings/word_embeddings'.*\(it has bert/pooler\)"

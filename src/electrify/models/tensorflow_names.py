@@ -30,6 +30,7 @@ _SPECIAL = {
     "discriminator_predictions.dense_prediction.weight": "discriminator_predictions/dense_1/kernel",
     "discriminator_predictions.dense_prediction.bias": "discriminator_predictions/dense_1/bias",
 }
+_ELECTRIC = ("cloze_predictions/", "generator_ltr/", "generator_rtl/")
 _DISCRIMINATOR, _GENERATOR = "electra", "generator"
 
 ElectraNetwork = TypeVar("ElectraNetwork", ElectraModel, ElectraForMaskedLM, ElectraForPreTraining)
@@ -59,6 +60,8 @@ def read_pair(tensors: Tensors, *, num_heads: int | None = None, pad_token_id: i
     Raises:
         CheckpointError: If it is no ELECTRA checkpoint, or tensors are missing, damaged, or do not fit each other.
     """
+    if any(name.startswith(_ELECTRIC) for name in tensors):
+        raise CheckpointError("The checkpoint is one of Electric, whose networks are others; ELECTRA's are supported.")
     has_generator_head = "generator_predictions/output_bias" in tensors
     has_discriminator_head = "discriminator_predictions/dense_1/kernel" in tensors
     has_own_layers = any(name.startswith(f"{_GENERATOR}/encoder/") for name in tensors)
