@@ -18,10 +18,9 @@ from electrify.files import refuse_outside
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks/faults"))
 from hostile_case import proof_of  # noqa: E402
-from hostile_folders import make_good_folders, open_folder, plant  # noqa: E402
-from hostile_models import model_cases  # noqa: E402
+from hostile_folders import cases, make_good_folders, open_folder, plant  # noqa: E402
 
-CASES = {f"{case.kind}: {case.name}": case for case in model_cases()}
+CASES = {f"{case.kind}: {case.name}": case for case in cases()}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def good(tmp_path_factory):
 
 
 def test_every_case_has_a_name_of_its_own():
-    assert len(CASES) == len(model_cases()) > 250
+    assert len(CASES) == len(cases()) > 250
 
 
 @pytest.mark.parametrize("start", ["electra", "modernbert", "run"])

@@ -28,6 +28,10 @@ def state_cases() -> Iterator[Case]:
         yield Case(kind, f"window = {str(value)[:30]}", "run", counters(window=value))
     for value in (None, [], "good", {"gen_loss": "low"}):
         yield Case(kind, f"validation = {str(value)[:30]}", "run", counters(validation=value))
+    for value in (None, [], {"history": 3}, {"history": {}, "bad_steps": [HUGE], "num_bad": 0, "num_skipped": 0}):
+        yield Case(kind, f"guard = {str(value)[:30]}", "run", counters(guard=value))
+    for value in (None, -1, "2", HUGE):
+        yield Case(kind, f"updates = {str(value)[:20]}", "run", counters(updates=value))
     for value in (None, 3, ["x"]):
         yield Case(kind, f"data_digest = {value}", "run", counters(data_digest=value))
     yield Case(kind, "state.json nested", "run", state(text("state.json", f'{{"a": {DEEP}}}')))

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
+from torch import Tensor
 
 from electrify.config import CheckpointConfig
 from electrify.errors import CheckpointError, OtherProcessFailed, TrainingError
@@ -126,9 +127,12 @@ class StateKeeper:
             CheckpointError: If it is of other networks.
         """
         try:
-            for name, parameter in self._objective.named_parameters():
-                fill(parameter, state.networks[name])
+            parameters = dict(self._objective.named_parameters())
             means = self._optimizer.allocate() if state.counters["updates"] else {}
+            _check(state.networks, parameters)
+            _check(state.optimizer, means)
+            for name, parameter in parameters.items():
+                fill(parameter, state.networks[name])
             for name, mean in means.items():
                 fill(mean, state.optimizer[name])
             self._optimizer.load(means, num_steps=state.counters["updates"])
@@ -197,6 +201,18 @@ def _give_name(task: _Task) -> None:
         shutil.rmtree(target)
     task.temporary.rename(target)
     remove_others(target, keep_last=task.keep_last)
+
+
+def _check(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise KeyError or RuntimeError if tensors have other names or shapes, or are no finite numbers."""
+    differing = sorted(stored.keys() ^ expected.keys())
+    if differing:
+        raise KeyError(differing[0])
+    for name, tensor in stored.items():
+        if tensor.shape != expected[name].shape:
+            raise RuntimeError(f"'{name}' is {list(tensor.shape)}, not {list(expected[name].shape)}")
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise RuntimeError(f"'{name}' holds values that are not finite numbers")
 
 
 def _make_anew(folder: Path) -> None:

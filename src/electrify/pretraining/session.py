@@ -11,6 +11,7 @@ from electrify.errors import ConfigError
 from electrify.models.heads import body_of
 from electrify.objectives.objective import AnyObjective
 from electrify.pretraining.batches import BatchReader
+from electrify.pretraining.counters import check_counters
 from electrify.pretraining.extending import factor_of_step
 from electrify.pretraining.folder import open_run, refuse_other_config, refuse_other_data, run_digest
 from electrify.pretraining.guard import StepGuard
@@ -150,6 +151,7 @@ class Session:
 
     def _continue_from(self, state: State) -> None:
         counters = state.counters
+        check_counters(counters, self.folder / "state" / state_name(state.step))
         refuse_other_data(self.folder, self.shards, counters["data_digest"])
         self.keeper.put_back(state)
         self.guard.load(counters["guard"])

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from electrify.errors import CheckpointError
-from electrify.files import check_manifest, new_folder, read_json, write_json, write_manifest
+from electrify.files import check_manifest, new_folder, read_json, refuse_outside, write_json, write_manifest
 from electrify.training.sharded import is_sharded, read_sharded
 
 _LOG = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def read_state(path: Path) -> State:
     Raises:
         CheckpointError: If a file can not be read.
     """
-    counters = read_json(path / _COUNTERS, error=CheckpointError)
+    counters = _read_counters(path)
     step = int(counters.pop("step"))
     try:
         if is_sharded(path):
@@ -134,12 +134,20 @@ def load_newest_state(folder: Path, *, run: str | None = None) -> State | None:
 
 def _check(path: Path, *, run: str | None) -> None:
     tensors = () if is_sharded(path) else (_NETWORKS, _OPTIMIZER)
+    for file in path.iterdir():
+        refuse_outside(file, error=CheckpointError)
     check_manifest(path, error=CheckpointError, required=[*tensors, _COUNTERS])
-    counters = read_json(path / _COUNTERS, error=CheckpointError)
-    if state_name(int(counters["step"])) != path.name:
-        raise CheckpointError(f"{path / _COUNTERS}: is of step {counters['step']}, so the folder has a wrong name.")
+    counters = _read_counters(path)
     if run is not None and counters.get("run") != run:
         raise CheckpointError(f"{path / _COUNTERS}: is the state of another run.")
+
+
+def _read_counters(path: Path) -> dict[str, Any]:
+    counters = read_json(path / _COUNTERS, error=CheckpointError)
+    step = counters.get("step")
+    if not isinstance(step, int) or isinstance(step, bool) or state_name(step) != path.name:
+        raise CheckpointError(f"{path / _COUNTERS}: is of step {step!r}, so the folder has a wrong name.")
+    return counters
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from electrify.errors import CheckpointError
+
 _PARTS = ("networks", "optimizer")
 
 
@@ -47,18 +49,25 @@ def is_sharded(folder: Path) -> bool:
 
 
 def read_sharded(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the whole tensors of a state on the CPU, as "networks" and "optimizer"; each process reads them all."""
+    """Return the whole tensors of a state on the CPU, as "networks" and "optimizer"; each process reads them all.
+
+    Raises:
+        CheckpointError: If the tensors would be larger than the files.
+    """
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.metadata import TensorStorageMetadata
     from torch.distributed.checkpoint.state_dict_loader import load
 
     reader = HuggingFaceStorageReader(str(folder))
-    found = reader.read_metadata().state_dict_metadata
-    tensors = {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype)
-        for name, entry in found.items()
+    found = {
+        name: entry
+        for name, entry in reader.read_metadata().state_dict_metadata.items()
         if isinstance(entry, TensorStorageMetadata)
     }
+    num_bytes = sum(entry.size.numel() * entry.properties.dtype.itemsize for entry in found.values())
+    if num_bytes > sum(path.stat().st_size for path in folder.glob("*.safetensors")):  # sizes are only said there
+        raise CheckpointError(f"{folder}: its tensors would be larger than its files.")
+    tensors = {name: torch.empty(entry.size, dtype=entry.properties.dtype) for name, entry in found.items()}
     with warnings.catch_warnings(action="ignore"):  # torch wonders whether one process alone is meant; it is
         load(tensors, storage_reader=reader, no_dist=True)
     return {
