@@ -1,4 +1,4 @@
-"""Shards of a state that came from elsewhere: what they say is compared with their files before anything is allocated."""
+"""Shards that came from elsewhere: what they say is compared with their files before anything is allocated."""
 
 import json
 import tracemalloc
