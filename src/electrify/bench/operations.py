@@ -32,6 +32,29 @@ def encoder_operations(discriminator: BodyConfig, *, num_attended: float) -> flo
     return _body(discriminator, num_attended) + 2 * size * size + 2 * size
 
 
+def step_bytes(
+    generator: BodyConfig, discriminator: BodyConfig, *, num_tokens: int, num_parameters: int, value_bytes: int = 2
+) -> float:
+    """Return the bytes that a training step can not but move between memory and processor.
+
+    Every matrix product of the layers reads its input and writes its output once in the forward pass and twice in the
+    backward pass; attention is fused, so that its scores stay in the cache. AdamW reads four and writes three float32
+    values a parameter. What stays in a cache from one product to the next makes it less.
+
+    Args:
+        generator: Sizes of the generator.
+        discriminator: Sizes of the discriminator.
+        num_tokens: Tokens of a step.
+        num_parameters: Of both networks, shared ones once.
+        value_bytes: Of the matrix products' numbers.
+    """
+    values = sum(
+        config.num_hidden_layers * (8 * config.hidden_size + 2 * config.intermediate_size)
+        for config in (generator, discriminator)
+    )
+    return _FORWARD_AND_BACKWARD * value_bytes * float(values) * num_tokens + 7 * 4 * num_parameters
+
+
 def _body(config: BodyConfig, num_attended: float) -> float:
     size, inner = config.hidden_size, config.intermediate_size
     projections = 4 * 2 * size * size  # query, key, value, output

@@ -103,10 +103,10 @@ class StepContender:
 class _WatchedAdam(Adam):
     watch: Stopwatch | None = None
 
-    def step(self, factor: float) -> Tensor:
+    def clip(self) -> Tensor:
         if self.watch is not None:
             self.watch.end("backward")
-        return super().step(factor)
+        return super().clip()
 
 
 def build_step(work: dict[str, Any]) -> StepContender:
