@@ -17,6 +17,7 @@ from electrify.cli import (  # noqa: F401 - their commands register themselves
     bench,
     corpus,
     docstrings,
+    few_labels,
     finetuning,
     importing,
     pretraining,
