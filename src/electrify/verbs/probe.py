@@ -118,8 +118,9 @@ def layer_states(body: Body, encoded: Encoded, place: Place, *, pooling: str) ->
     def keep_input(_: nn.Module, arguments: Sequence[Any]) -> None:
         seen.append(arguments[0])
 
-    def keep_output(_: nn.Module, __: Sequence[Any], output: Tensor) -> None:
-        seen.append(output)
+    def keep_output(_: nn.Module, __: Sequence[Any], output: Tensor | tuple[Tensor, Tensor]) -> None:
+        # ModernBERT's layers also hand on what they read before it was normed.
+        seen.append(output[0] if isinstance(output, tuple) else output)
 
     hooks = [body.blocks[0].register_forward_pre_hook(keep_input)]
     hooks += [block.register_forward_hook(keep_output) for block in body.blocks]
