@@ -20,6 +20,7 @@ from electrify.cli import (  # noqa: F401 - their commands register themselves
     few_labels,
     finetuning,
     importing,
+    predicting,
     pretraining,
 )
 from electrify.cli.app import app, fail, process_rank
