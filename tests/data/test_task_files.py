@@ -139,3 +139,9 @@ def test_table_without_a_header_gets_its_columns_named(tmp_path: Path) -> None:
     columns = ("source", "label", "mark", "sentence")
     rows = read_examples(tmp_path / "a.tsv", fields=TextFields(), columns=columns)
     assert [(one.text, one.label) for one in rows] == [("Our friends.", "1"), ("Them buy.", "0")]
+
+
+def test_rows_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.jsonl", TAGGED, {"tokens": ["a"], "tags": []})
+    assert len(read_tagged(path, max_bad_share=0.5)) == 1
+    assert "1 rows left out: 1 tags of another number" in caplog.text

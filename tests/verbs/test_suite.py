@@ -141,3 +141,46 @@ def test_one_body_learns_several_tasks_and_each_opens_alone(
     shared = [name for name in one if name.startswith("model.")]
     assert shared
     assert all(one[name].equal(other[name]) for name in shared)
+
+
+MNLI = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse",
+        "sentence2_parse", "sentence1", "sentence2", "label1", "gold_label"]  # fmt: skip
+STSB = ["index", "genre", "filename", "year", "old_index", "source1", "source2", "sentence1", "sentence2", "score"]
+HEADERS = {
+    "SST-2": ["sentence", "label"],
+    "MNLI": MNLI,
+    "MRPC": ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+    "STS-B": STSB,
+    "QQP": ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"],
+    "QNLI": ["index", "question", "sentence", "label"],
+    "RTE": ["index", "sentence1", "sentence2", "label"],
+    "WNLI": ["index", "sentence1", "sentence2", "label"],
+}
+
+
+def test_files_of_glue_are_read_as_they_are_distributed(tmp_path: Path) -> None:
+    from electrify.tasks.kinds import read_part
+
+    pairs = {"sentence1", "#1 String", "question1", "question"}
+    seconds = {"sentence2", "#2 String", "question2"}
+    labels = {"label", "gold_label", "Quality", "is_duplicate", "score"}
+    for task in load_suite("glue").task:
+        path = tmp_path / f"{task.name}.tsv"
+        if task.name == "CoLA":
+            path.write_text('gj04\t1\t\tThey said "no.\n')
+        else:
+            header = HEADERS[task.name]
+            is_pair = bool(pairs & set(header))
+            values = [
+                'first "' if name in pairs or (name == "sentence" and not is_pair)
+                else "second" if name in seconds or (name == "sentence" and is_pair)
+                else "1" if name in labels else "x"
+                for name in header
+            ]  # fmt: skip
+            path.write_text("\t".join(header) + "\n" + "\t".join(values) + "\n")
+        (example,) = read_part(task.kind, path, fields=task.fields.resolve())
+        expected = (
+            ('They said "no.', None) if task.name == "CoLA" else ('first "', None if task.name == "SST-2" else "second")
+        )
+        assert (example.text, example.text_b) == expected
+        assert example.label == "1"

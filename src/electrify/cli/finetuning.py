@@ -179,10 +179,11 @@ def _finetune_suite(
 
 
 def mean_and_spread(summary: dict[str, Any]) -> str:
-    """Return a summary of seeds as "mean ± deviation  (values)"."""
+    """Return a summary of seeds as "mean ± deviation, median  (values)"."""
     values = " ".join(f"{value:.4f}" for value in summary["values"])
     spread = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
-    return f"{summary['mean']:.4f}{spread}  ({values})"
+    median = f", median {summary['median']:.4f}" if spread else ""
+    return f"{summary['mean']:.4f}{spread}{median}  ({values})"
 
 
 def fields_of(options: FieldOptions | None) -> Any:
