@@ -281,3 +281,52 @@ def test_command_line_and_function_train_the_same(run: Run, shards: Path, electr
     ]
     succeeds(run, "pretrain", "tiny", "--output", tmp_path / "run", *words)
     assert_same_run(tmp_path / "run", electra_run)
+
+
+def test_finetuning_asks_for_files_or_a_suite(run: Run, electra_run: Path, tmp_path: Path) -> None:
+    model = electra_run / "discriminator"
+    assert "--train and --valid are missing" in fails(run, "finetune", model, "--output", tmp_path / "out")
+    assert "--data is missing" in fails(run, "finetune", model, "--output", tmp_path / "out", "--suite", "glue")
+    line = fails(run, "finetune", model, "--output", tmp_path / "out", "--suite", "gleu", "--data", tmp_path)
+    assert "Did you mean 'glue'?" in line
+
+
+def test_every_kind_of_task_from_files_to_predictions(run: Run, electra_run: Path, tmp_path: Path) -> None:
+    from support.tasks import MAKERS, write_task
+
+    short = ["--seeds", 0, "--num-epochs", 1, "--max-length", 24]
+    for kind in MAKERS:
+        path = write_task(kind, tmp_path / f"{kind}.jsonl", num_examples=24)
+        words = ["--task", kind, "--train", path, "--valid", path, "--output", tmp_path / kind, *short]
+        code, out, err = run("finetune", electra_run / "discriminator", *words)
+        assert code == 0, err
+        assert out.startswith("Network of seed 0 in")
+        code, out, _ = run("evaluate", tmp_path / kind, path)
+        assert (code, out.splitlines()[0]) == (0, "24 examples")
+        code, out, _ = run("predict", tmp_path / kind, path)
+        assert (code, len(out.splitlines())) == (0, 24)
+    page = tmp_path / "page.html"
+    succeeds(run, "evaluate", tmp_path / "tagging", tmp_path / "tagging.jsonl", "--report", page)
+    assert "<svg" in page.read_text()
+    path, target = tmp_path / "classification.jsonl", tmp_path / "SST-2.tsv"
+    assert succeeds(run, "predict", tmp_path / "classification", path, "--submission", target) == [str(target)]
+    assert target.read_text().startswith("index\tprediction\n0\t")
+    line = fails(run, "predict", tmp_path / "tagging", tmp_path / "tagging.jsonl", "--submission", target)
+    assert "no submission format for tagging" in line
+
+
+def test_few_labels_from_the_command_line(
+    run: Run, electra_run: Path, labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    model, train, valid = electra_run / "discriminator", labelled["train"], labelled["validation"]
+    words = ["--words", "pet=house", "wild=yard", "--template", "{text} in {label}", "--max-length", 24]
+    assert "accuracy" in succeeds(run, "classify-zero", model, valid, *words)["metrics"]
+    assert "label=word" in fails(run, "classify-zero", model, valid, "--words", "house")
+    more = tmp_path / "more.jsonl"
+    assert succeeds(run, "augment", electra_run / "generator", train, "--output", more)["num_examples"] == 96
+    result = succeeds(run, "probe", model, "--train", train, "--valid", valid, "--max-length", 16)
+    assert [one["layer"] for one in result["layers"]] == [0, 1, 2]
+    words = ["--train", train, "--valid", valid, "--output", tmp_path / "search", "--space", "learning_rate=1e-4,0.01"]
+    result = succeeds(run, "tune", model, *words, "--num-epochs", 1, "--max-length", 16)
+    assert len(result["trials"]) == 2
+    assert "name=value" in fails(run, "tune", model, *words[:6], "--space", "learning_rate")

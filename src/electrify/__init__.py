@@ -15,8 +15,16 @@ _VERBS = {
     "detect": "detect",
     "fill": "fill",
     "finetune": "finetune",
-    "evaluate": "predict",
+    "evaluate": "evaluate",
     "predict": "predict",
+    "run_suite": "suite",
+    "run_together": "suite",
+    "finetune_together": "together",
+    "write_submission": "submit",
+    "classify_zero": "classify_zero",
+    "augment": "augment",
+    "probe": "probe",
+    "tune": "tune",
     "import_tensorflow": "import_tensorflow",
 }
 

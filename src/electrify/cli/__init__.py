@@ -17,8 +17,10 @@ from electrify.cli import (  # noqa: F401 - their commands register themselves
     bench,
     corpus,
     docstrings,
+    few_labels,
     finetuning,
     importing,
+    predicting,
     pretraining,
 )
 from electrify.cli.app import app, fail, process_rank

@@ -1,14 +1,12 @@
-"""Commands around labelled examples: `finetune`, `evaluate`, `predict`."""
+"""Fine-tuning: the command `finetune`, on one task or a suite of them."""
 
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from electrify.cli.app import Json, Overwrite, app, show, table
+from electrify.cli.app import Json, Overwrite, app, fail, overrides, show
 from electrify.config import FinetuneConfig
 
 
@@ -27,14 +25,34 @@ class FieldOptions:
     """ranking: field of the query; "qid" if not given."""
 
 
+@dataclass(frozen=True)
+class SuiteOptions:
+    """Fine-tuning on several tasks."""
+
+    suite: str | None = None
+    """glue, squad, tagging, sentence-eval, chinese, or a TOML file: its tasks instead of --train and --valid."""
+    data: Path | None = None
+    """Folder that the suite's files lie in."""
+    name: str | None = None
+    """What the model is called in the suite's table; its folder's name if not given."""
+    only: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None
+    """Tasks of the suite to do; all if not given."""
+    jobs: int = 1
+    """Tasks at a time, each in a process of its own."""
+    together: Annotated[bool, Parameter(negative=())] = False
+    """Train one body on all tasks of the suite at once instead of one network for each."""
+    temperature: float = 1.0
+    """together: 1 mixes steps by the size of the tasks, higher more evenly."""
+
+
 @app.command
 def finetune(
     model: str,
     /,
     *,
-    train: Path,
-    valid: Path,
     output: Path,
+    train: Path | None = None,
+    valid: Path | None = None,
     test: Path | None = None,
     task: str = "classification",
     init: Literal["pretrained", "random"] = "pretrained",
@@ -43,11 +61,12 @@ def finetune(
     field_names: FieldOptions | None = None,
     baseline: Path | None = None,
     max_bad_share: float = 0.0,
+    suite: Annotated[SuiteOptions | None, Parameter(name="*")] = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Fine-tune an encoder on labelled examples.
+    """Fine-tune an encoder on labelled examples, or on all tasks of a suite.
 
     Args:
         model: Folder of an encoder, such as a run's discriminator, or of a fine-tuned network.
@@ -62,8 +81,14 @@ def finetune(
         field_names: Where texts and labels stand.
         baseline: Output of another run on the same files, to compare with.
         max_bad_share: Highest share of rows that cannot be used; they are left out and counted.
-        resume: Go on with what an interrupted run left.
+        suite: Several tasks at once.
+        resume: Go on with what an interrupted run left; a suite always does.
     """
+    if suite is not None and suite.suite is not None:
+        _finetune_suite(model, suite, output, seeds, init, settings, overwrite=overwrite, as_json=json)
+        return
+    if train is None or valid is None:
+        fail("--train and --valid are missing; or give --suite and --data.")
     from electrify.verbs.finetune import SEEDS
     from electrify.verbs.finetune import finetune as run
 
@@ -77,7 +102,7 @@ def finetune(
         init=init,
         seeds=seeds or SEEDS,
         config=settings,
-        fields=_fields(field_names),
+        fields=fields_of(field_names),
         baseline=baseline,
         max_bad_share=max_bad_share,
         resume=resume,
@@ -89,124 +114,90 @@ def finetune(
             mark = "*" if name == report.metric else " "
             lines.append(f" {mark}{part} {name}  {mean_and_spread(summary)}")
     if report.comparison is not None:
-        lines.append(_comparison_line(report.comparison))
+        lines.append(comparison_line(report.comparison))
     if report.num_cut_examples:
         lines.append(f"  {report.num_cut_examples:,} examples were longer than the model takes and were cut")
     show(report, as_json=json, lines=lines)
 
 
+def _finetune_suite(
+    model: str,
+    options: SuiteOptions,
+    output: Path,
+    seeds: list[int] | None,
+    init: Literal["pretrained", "random"],
+    settings: FinetuneConfig | None,
+    *,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from electrify.verbs.finetune import SEEDS
+
+    assert options.suite is not None
+    if options.data is None:
+        fail("--data is missing: the folder that the suite's files lie in.")
+    if options.together:
+        from electrify.verbs.suite import run_together
+
+        together = run_together(
+            model,
+            options.suite,
+            data=options.data,
+            output=output,
+            seeds=seeds or SEEDS,
+            overrides=overrides(settings),
+            only=options.only or (),
+            temperature=options.temperature,
+            overwrite=overwrite,
+        )
+        lines = [f"One body with a head for each task, of seed {together.published_seed}, in {output}"]
+        lines += [
+            f"  {name} {part} {one['metric']}  {mean_and_spread(one[part][one['metric']])}"
+            for name, one in together.tasks.items()
+            for part in ("validation", "test")
+            if part in one
+        ]
+        show(together, as_json=as_json, lines=lines)
+        return
+    from electrify.report.suite_page import write_suite_page
+    from electrify.verbs.suite import run_suite
+
+    report = run_suite(
+        model,
+        options.suite,
+        data=options.data,
+        output=output,
+        name=options.name,
+        seeds=seeds or SEEDS,
+        init=init,
+        overrides=overrides(settings),
+        only=options.only or (),
+        jobs=options.jobs,
+    )
+    write_suite_page(report, output / "table.html")
+    show(report, as_json=as_json, lines=[report.table])
+
+
 def mean_and_spread(summary: dict[str, Any]) -> str:
-    """Return a summary of seeds as "mean ± deviation  (values)"."""
+    """Return a summary of seeds as "mean ± deviation, median  (values)"."""
     values = " ".join(f"{value:.4f}" for value in summary["values"])
     spread = "" if summary["std"] is None else f" ± {summary['std']:.4f}"
-    return f"{summary['mean']:.4f}{spread}  ({values})"
+    median = f", median {summary['median']:.4f}" if spread else ""
+    return f"{summary['mean']:.4f}{spread}{median}  ({values})"
 
 
-@app.command
-def evaluate(
-    folder: str,
-    data: Path,
-    /,
-    *,
-    field_names: FieldOptions | None = None,
-    baseline: Path | None = None,
-    mistakes: int = 5,
-    json: Json = False,
-) -> None:
-    """Measure a fine-tuned network on labelled examples.
+def fields_of(options: FieldOptions | None) -> Any:
+    """Return the names of fields as the readers take them."""
+    from electrify.tasks.kinds import Fields
 
-    Args:
-        folder: A fine-tuned network's folder.
-        data: Labelled examples.
-        field_names: Where texts and labels stand.
-        baseline: Another network of the same kind, to compare with on these examples.
-        mistakes: How many of the worst errors are shown.
-    """
-    from electrify.verbs.evaluate import evaluate as run
-
-    result = run(folder, data, fields=_fields(field_names), baseline=baseline, num_mistakes=mistakes)
-    rows: dict[str, Any] = {
-        name: f"{one.value:.4f}  ({one.low:.4f} to {one.high:.4f})" for name, one in result.intervals.items()
-    }
-    if result.calibration is not None:
-        rows["calibration error"] = f"{result.calibration.error:.4f}"
-    rows |= {"cut examples": result.num_cut_examples, **result.counts}
-    lines = table(f"{result.num_examples:,} examples", rows)
-    if result.comparison is not None:
-        lines.append(_comparison_line(result.comparison))
-    if result.classes:
-        lines.append("class: precision, recall, F1, number")
-        lines += [
-            f"  {name}: {one.precision:.4f} {one.recall:.4f} {one.f1:.4f} {one.count:,}"
-            for name, one in result.classes.items()
-        ]
-    if result.confusion:
-        lines.append("right label → predicted labels")
-        lines += [
-            f"  {right}: " + ", ".join(f"{guess} {count:,}" for guess, count in row.items() if count)
-            for right, row in result.confusion.items()
-        ]
-    if result.mistakes:
-        lines.append("worst errors: place, right → predicted, text")
-        lines += [f"  {one.place}: {one.right} → {one.predicted}: {one.text}" for one in result.mistakes]
-    show(result, as_json=json, lines=lines)
+    options = options or FieldOptions()
+    return Fields(options.text_field, options.text_b_field, options.label_field, options.group_field)
 
 
-@app.command
-def predict(
-    folder: str,
-    data: Path,
-    /,
-    *,
-    field_names: FieldOptions | None = None,
-    json: Json = False,
-) -> None:
-    """Predict something for each example.
-
-    Args:
-        folder: A fine-tuned network's folder.
-        data: Examples; labels are not needed.
-        field_names: Where the texts stand.
-    """
-    from electrify.tasks.kinds import read_part
-    from electrify.verbs.finetuned import open_finetuned
-    from electrify.verbs.predict import predict as run
-
-    opened = open_finetuned(folder)
-    examples = read_part(opened.task.kind, data, fields=_fields(field_names), needs_labels=False)
-    result = run(opened, examples)
-    if result.num_cut_examples:
-        print(f"electrify: {result.num_cut_examples} examples were cut to the model's length.", file=sys.stderr)
-    show(result, as_json=json, lines=list(_lines(examples, result.predictions)))
-
-
-def _lines(examples: list[Any], predictions: list[Any]) -> Iterator[str]:
-    """Yield a line for each prediction, fields apart by tabs; what is predicted comes first."""
-    for example, one in zip(examples, predictions, strict=True):
-        if hasattr(one, "tags"):
-            yield " ".join(f"{word}/{tag}" for word, tag in zip(one.words, one.tags, strict=True))
-        elif hasattr(one, "no_answer_score"):
-            yield f"{one.id}\t{one.text}"
-        elif hasattr(one, "choice"):
-            yield f"{one.choice}\t{one.probabilities[one.choice]:.4f}\t{one.text}"
-        elif hasattr(one, "score"):
-            yield f"{one.score:.4f}\t{example.text}"
-        elif hasattr(one, "labels"):
-            yield f"{', '.join(one.labels)}\t{example.text}"
-        else:
-            yield f"{one.label}\t{one.probabilities[one.label]:.4f}\t{example.text}"
-
-
-def _comparison_line(one: Any) -> str:
+def comparison_line(one: Any) -> str:
+    """Return a comparison with a baseline as one line."""
     low, high = one.difference.low, one.difference.high
     return (
         f"  {one.part} {one.metric} {one.value:.4f}, baseline {one.baseline:.4f}: "
         f"difference {one.difference.value:+.4f} ({low:+.4f} to {high:+.4f}), p = {one.p_value:.3f}"
     )
-
-
-def _fields(options: FieldOptions | None) -> Any:
-    from electrify.tasks.kinds import Fields
-
-    options = options or FieldOptions()
-    return Fields(options.text_field, options.text_b_field, options.label_field, options.group_field)

@@ -3,6 +3,7 @@
 This file reads texts and pairs; `tagged`, `questions` and `choices` read the other kinds, through `read_labelled`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from electrify.data.records import open_source, read_rows
 from electrify.data.rejects import EMPTY, MISSING_FIELD, NOT_TEXT, Rejects
 from electrify.errors import DataError
 
+_LOG = logging.getLogger(__name__)
 E = TypeVar("E")
 TEXT_FIELD = "text"
 
@@ -102,6 +104,8 @@ def read_labelled(
     rejects.check()
     if not examples:
         raise DataError(f"{path}: no examples. Is it the right file?")
+    if rejects.num_bad:
+        _LOG.warning("%s: %d rows left out: %s.", path, rejects.num_bad, rejects.describe())
     return examples
 
 

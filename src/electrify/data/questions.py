@@ -5,6 +5,7 @@ empty answers where the text has none), and the nested `.json` files in which SQ
 """
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from electrify.data.labelled import BadRowError, read_labelled, required
 from electrify.data.rejects import EMPTY, NOT_TEXT, Rejects
 from electrify.errors import DataError
 
+_LOG = logging.getLogger(__name__)
 WRONG_OFFSET = "answer that is not in its text"
 
 
@@ -96,6 +98,8 @@ def _read_nested(path: Path, *, needs_answers: bool, max_bad_share: float) -> li
     rejects.check()
     if not examples:
         raise DataError(f"{path}: no questions. Is it the right file?")
+    if rejects.num_bad:
+        _LOG.warning("%s: %d questions left out: %s.", path, rejects.num_bad, rejects.describe())
     return examples
 
 

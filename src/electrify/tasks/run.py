@@ -117,6 +117,7 @@ class SeedRun:
         self._before_save = before_save
         self._best: dict[str, Tensor] = {}
         self._thresholds: list[float] = []
+        self._judgements: list[Judgement] = []  # of the best epoch; empty if it was another process's
         self._totals = torch.zeros(2, device=place.device)  # loss and weight of the running epoch
         networks = [stream.network.to(place.device) for stream in streams]
         freeze(networks, config.frozen_layers)
@@ -167,6 +168,15 @@ class SeedRun:
             if isinstance(stream.task, QuestionAnswering):
                 stream.task = replace(stream.task, threshold=threshold)
 
+    def judge(self) -> list[dict[str, Judgement]]:
+        """Return the judgements of each task on its parts but the training one, after `train`."""
+        found = []
+        for number, stream in enumerate(self.streams):
+            known = {"validation": self._judgements[number]} if self._judgements else {}
+            rest = stream.parts.keys() - {"train"} - known.keys()
+            found.append(known | {part: measure(stream, part, self.place)[1] for part in sorted(rest)})
+        return found
+
     def _take_step(self, stream: Stream, units: Any) -> None:
         encoded = stream.parts["train"]
         weight = max(stream.task.weight(encoded, units), 1e-12)
@@ -190,7 +200,7 @@ class SeedRun:
                 f"seed {self.seed}, epoch {epoch + 1}: the loss is not a number. Lower the learning rate."
             )
         record = {"epoch": epoch + 1, "train_loss": total / weight}
-        values, thresholds = [], []
+        values, thresholds, judgements = [], [], []
         for stream in self.streams:
             task, judgement = measure(stream, "validation", self.place, fits=True)
             scores = judgement.metrics()
@@ -198,10 +208,12 @@ class SeedRun:
             record |= {f"{prefix}{name}": value for name, value in scores.items()}
             values.append(scores[stream.metric])
             thresholds.append(getattr(task, "threshold", 0.0))
+            judgements.append(judgement)
         self.history.append(record)
         value = sum(values) / len(values)
         if value > self.best_value or self.best_epoch == 0:
             self.best_epoch, self.best_value, self._thresholds = epoch + 1, value, thresholds
+            self._judgements = judgements
             self._best = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
 
     def _is_stale(self) -> bool:

@@ -115,9 +115,3 @@ class Task(Protocol):
     def judge(self, examples: Sequence[Any], predictions: Sequence[Any]) -> Judgement:
         """Compare predictions with the right answers of their examples."""
         ...
-
-
-def only(network: TaskNetwork, *kinds: type) -> Any:
-    """Return the network, of which the caller knows the kind."""
-    assert isinstance(network, kinds), type(network).__name__
-    return network

@@ -21,7 +21,7 @@ from electrify.tasks.batches import Place, choose_place, num_cut
 from electrify.tasks.judgement import Judgement
 from electrify.tasks.kinds import Fields, build_task, check_kind, read_part
 from electrify.tasks.networks import Init, new_network
-from electrify.tasks.run import SeedResult, SeedRun, Stream, measure
+from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
 from electrify.verbs.baseline import compare_with
 from electrify.verbs.finetune_report import FinetuneReport, publish, summarise, summarise_metrics
@@ -227,7 +227,7 @@ def _train_seed(prepared: _Prepared, seed: int, work: WorkFolder, progress: Bar)
         before_save=work.note_request,
     )
     run.train(progress)
-    judgements = {part: measure(stream, part, prepared.place)[1] for part in prepared.parts if part != "train"}
+    judgements = run.judge()[0]
     test = judgements.get("test")
     result = SeedResult(
         seed=seed,

@@ -1,0 +1,186 @@
+from pathlib import Path
+
+import pytest
+from support.tasks import write_task
+
+from electrify.errors import ConfigError
+from electrify.report.suite_page import write_suite_page
+from electrify.verbs import suite as suites
+from electrify.verbs.predict import evaluate
+from electrify.verbs.suite import run_suite, run_together
+from electrify.verbs.suite_file import load_suite, suite_names
+
+SUITE = """
+name = "toys"
+[settings]
+max_length = 24
+num_epochs = 2
+batch_size = 16
+learning_rate = 0.01
+precision = "fp32"
+[[task]]
+name = "animals"
+kind = "classification"
+train = "classification.jsonl"
+valid = "classification.jsonl"
+submit = [{ file = "animals.tsv", data = "classification.jsonl" }]
+[[task]]
+name = "places"
+kind = "tagging"
+train = "tagging.jsonl"
+valid = "tagging.jsonl"
+test = "tagging.jsonl"
+metric = "accuracy"
+after = "animals"
+[[task]]
+name = "answers"
+kind = "question_answering"
+train = "question_answering.jsonl"
+valid = "question_answering.jsonl"
+submit = [{ file = "answers.json", data = "question_answering.jsonl" }]
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("suite")
+    for kind in ("classification", "tagging", "question_answering"):
+        write_task(kind, folder / f"{kind}.jsonl", num_examples=32)
+    (folder / "toys.toml").write_text(SUITE)
+    return folder / "toys.toml", folder
+
+
+def test_shipped_suites_can_be_read() -> None:
+    assert suite_names() == ["chinese", "glue", "sentence-eval", "squad", "tagging"]
+    for name in suite_names():
+        assert len(load_suite(name).task) >= 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_suite_makes_a_table_and_goes_on_where_it_stopped(
+    jobs: int, files: tuple[Path, Path], electra_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, data = files
+    options = {"data": data, "output": tmp_path / "out", "seeds": (0, 1), "jobs": jobs}
+    first = run_suite(electra_run / "discriminator", suite, name="first", only=["animals"], **options)
+    assert list(first.scores["first"]) == ["animals"]
+    before = (tmp_path / "out/first/animals/results.json").stat().st_mtime_ns
+    report = run_suite(electra_run / "discriminator", suite, name="first", **options)
+    assert (tmp_path / "out/first/animals/results.json").stat().st_mtime_ns == before
+    assert {name: cell.part for name, cell in report.scores["first"].items()} == {
+        "animals": "validation", "places": "test", "answers": "validation",
+    }  # fmt: skip
+    assert report.scores["first"]["places"].metric == "accuracy"
+    assert (
+        report.table.splitlines()[0]
+        == "| model | animals accuracy, validation | places accuracy, test | answers f1, validation | mean |"
+    )
+    assert (tmp_path / "out/table.csv").read_text().count("\n") == 4
+    rows = (tmp_path / "out/first/animals/animals.tsv").read_text().splitlines()
+    assert rows[0] == "index\tprediction"
+    assert len(rows) == 33
+    assert '"' in (tmp_path / "out/first/answers/answers.json").read_text()
+    assert (tmp_path / "out/first/answers/answers.na_prob.json").exists()
+    write_suite_page(report, tmp_path / "table.html")
+    assert "places accuracy, test" in (tmp_path / "table.html").read_text()
+
+
+def test_task_may_begin_with_the_network_of_another(
+    files: tuple[Path, Path], electra_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, data = files
+    seen = {}
+    monkeypatch.setattr(suites, "finetune", lambda model, *, output, **rest: seen.update({output.name: str(model)}))
+    monkeypatch.setattr(suites, "write_submission", lambda *arguments, **rest: None)
+    run_suite(electra_run / "discriminator", suite, name="m", data=data, output=tmp_path / "out", seeds=(0,))
+    assert seen["places"] == str(tmp_path / "out/m/animals")
+    assert seen["animals"] == seen["answers"] == str(electra_run / "discriminator")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('kind = "tagging"', 'kind = "taging"'), "no task 'taging'. Did you mean 'tagging'"),
+        (("num_epochs = 2", "num_epoch = 2"), "suite toys, task animals: unknown setting 'num_epoch'. Did you mean"),
+        (('after = "animals"', 'after = "answers"'), "places comes after 'answers', which is no task before it"),
+        (('name = "places"', 'name = "animals"'), "two tasks are called 'animals'"),
+        (('name = "places"', 'name = "../places"'), "task.1.name"),
+        (('name = "toys"', "name = toys"), "not valid TOML"),
+    ],
+)
+def test_mistake_in_a_suite_is_named(change: tuple[str, str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "toys.toml").write_text(SUITE.replace(*change, 1))
+    with pytest.raises(ConfigError, match=message):
+        load_suite(tmp_path / "toys.toml")
+
+
+def test_unknown_suite_or_task_is_named(files: tuple[Path, Path], electra_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no suite 'gleu'.*Did you mean 'glue'"):
+        load_suite("gleu")
+    with pytest.raises(ConfigError, match=r"no task 'animal'\. Did you mean 'animals'"):
+        run_suite(electra_run, files[0], data=files[1], output=tmp_path, only=["animal"])
+
+
+def test_one_body_learns_several_tasks_and_each_opens_alone(
+    files: tuple[Path, Path], modernbert_run: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    suite, data = files
+    report = run_together(
+        modernbert_run / "discriminator", suite, data=data, output=tmp_path / "out", seeds=(0,),
+        only=["animals", "places"], temperature=2.0,
+        overrides={"num_epochs": 8, "learning_rate": 0.02, "layerwise_lr_decay": 1.0, "dropout": 0.0},
+    )  # fmt: skip
+    assert report.tasks["animals"]["validation"]["accuracy"]["mean"] > 0.9
+    assert report.tasks["places"]["test"]["accuracy"]["mean"] > 0.9
+    for name, file in (("animals", "classification"), ("places", "tagging")):
+        found = evaluate(tmp_path / "out" / name, data / f"{file}.jsonl", num_draws=0, precision="fp32").metrics
+        assert found["accuracy"] == pytest.approx(report.tasks[name]["validation"]["accuracy"]["mean"])
+    one, other = (load_file(tmp_path / "out" / name / "model.safetensors") for name in ("animals", "places"))
+    shared = [name for name in one if name.startswith("model.")]
+    assert shared
+    assert all(one[name].equal(other[name]) for name in shared)
+
+
+MNLI = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse",
+        "sentence2_parse", "sentence1", "sentence2", "label1", "gold_label"]  # fmt: skip
+STSB = ["index", "genre", "filename", "year", "old_index", "source1", "source2", "sentence1", "sentence2", "score"]
+HEADERS = {
+    "SST-2": ["sentence", "label"],
+    "MNLI": MNLI,
+    "MRPC": ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+    "STS-B": STSB,
+    "QQP": ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"],
+    "QNLI": ["index", "question", "sentence", "label"],
+    "RTE": ["index", "sentence1", "sentence2", "label"],
+    "WNLI": ["index", "sentence1", "sentence2", "label"],
+}
+
+
+def test_files_of_glue_are_read_as_they_are_distributed(tmp_path: Path) -> None:
+    from electrify.tasks.kinds import read_part
+
+    pairs = {"sentence1", "#1 String", "question1", "question"}
+    seconds = {"sentence2", "#2 String", "question2"}
+    labels = {"label", "gold_label", "Quality", "is_duplicate", "score"}
+    for task in load_suite("glue").task:
+        path = tmp_path / f"{task.name}.tsv"
+        if task.name == "CoLA":
+            path.write_text('gj04\t1\t\tThey said "no.\n')
+        else:
+            header = HEADERS[task.name]
+            is_pair = bool(pairs & set(header))
+            values = [
+                'first "' if name in pairs or (name == "sentence" and not is_pair)
+                else "second" if name in seconds or (name == "sentence" and is_pair)
+                else "1" if name in labels else "x"
+                for name in header
+            ]  # fmt: skip
+            path.write_text("\t".join(header) + "\n" + "\t".join(values) + "\n")
+        (example,) = read_part(task.kind, path, fields=task.fields.resolve())
+        expected = (
+            ('They said "no.', None) if task.name == "CoLA" else ('first "', None if task.name == "SST-2" else "second")
+        )
+        assert (example.text, example.text_b) == expected
+        assert example.label == "1"
