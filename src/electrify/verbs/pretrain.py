@@ -60,7 +60,7 @@ def pretrain(
     overrides: Mapping[str, Any] | None = None,
     resume: bool = False,
     extend: int | None = None,
-    verify: bool = False,
+    verify: bool = True,
     overwrite: bool = False,
 ) -> PretrainReport:
     """Train the networks of an objective.
@@ -71,7 +71,7 @@ def pretrain(
         overrides: Nested values that replace the recipe's; {"data": {"path": …}} at least.
         resume: Continue the run in `output` from its newest state, or start it if there is none.
         extend: Continue the finished run in `output` for so many more steps; `recipe` is then its config.toml.
-        verify: Compare the digest of every shard before training; sizes are always compared.
+        verify: Compare the digest of every shard before training; without it only sizes are compared.
         overwrite: Replace what is in `output`.
 
     Raises:
