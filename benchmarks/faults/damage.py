@@ -131,7 +131,11 @@ def main() -> None:
         for case in cases(model, other_model, seeds):
             work = Path(shutil.copytree(model, folder / "work"))
             damage_file(work, *case, other_model)
-            if case == (Path("manifest.json"), "deleted", 0):  # then it is a folder like anybody's; its content is whole
+            if case == (
+                Path("manifest.json"),
+                "deleted",
+                0,
+            ):  # then it is a folder like anybody's; its content is whole
                 is_good = detect(work, ["bab dog"]) == detect(model, ["bab dog"])
             else:
                 is_good = is_refused(lambda: resolve_folder(folder / "work"), work / case[0])
