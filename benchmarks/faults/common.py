@@ -28,7 +28,7 @@ def make_shards(folder: Path, *, seed: int = 0) -> Path:
     """Write a corpus in which each word tells the next, and prepare it."""
     if (folder / "shards").exists():
         return folder / "shards"
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
     draw = random.Random(seed)
     from_vocabulary([*SPECIAL_TOKENS, *WORDS], is_cased=True).save(folder / "tokenizer")
     for name, documents in (("train", 400), ("held-out", 40)):
