@@ -208,15 +208,14 @@ class Pretraining:
     def _end_early(self) -> bool:
         if not self.signal_number:
             return False
-        session = self.session
-        if session.clock.step % session.config.checkpoint.every_steps:  # else it has just been saved
-            session.save(self.metrics)
+        session, step = self.session, self.session.clock.step
         session.keeper.complete()
+        if session.keeper.saved_step != step:
+            session.save(self.metrics)
+            session.keeper.complete()
         name = signal.Signals(self.signal_number).name
-        raise RunStopped(
-            f"stopped by {name} after step {session.clock.step}, which is saved. Continue with --resume.",
-            self.signal_number,
-        )
+        saved = "which is saved" if session.keeper.saved_step == step else "which could not be saved"
+        raise RunStopped(f"stopped by {name} after step {step}, {saved}. Continue with --resume.", self.signal_number)
 
     def _log(self) -> None:
         session = self.session
