@@ -148,6 +148,17 @@ def check_manifest(
             raise error(f"{folder / name}: is not what was written (size or digest differs).{end}")
 
 
+def sealed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with a digest of them under "seal"."""
+    return {**values, "seal": digest_text(json.dumps(values, sort_keys=True))}
+
+
+def is_sealed(values: dict[str, Any]) -> bool:
+    """Return whether values still are what was sealed; true of those that never were."""
+    rest = {key: value for key, value in values.items() if key != "seal"}
+    return "seal" not in values or values == sealed(rest)
+
+
 def _describe(folder: Path) -> dict[str, dict[str, int | str]]:
     return {
         path.name: {"bytes": path.stat().st_size, "xxh3_128": digest_file(path)}

@@ -2,7 +2,7 @@
 
     config.toml        the resolved config; it repeats the run
     environment.json   versions, machine, digest of the data
-    metrics.jsonl      one line a record: {"step", "kind": "train" | "validation", …, "timing": {…}}
+    metrics.jsonl      one line a record: {"step", "kind": "train" | "validation" | "bad_step", …, "timing": {…}}
     events.out.…       the same for TensorBoard, if it is installed
     state/             saved states
     discriminator/ generator/   the published folders, at the end

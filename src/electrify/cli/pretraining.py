@@ -18,7 +18,7 @@ def pretrain(
     output: Path,
     resume: Annotated[bool, Parameter(negative=())] = False,
     extend: int | None = None,
-    verify: Annotated[bool, Parameter(negative=())] = False,
+    verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
     config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -30,7 +30,7 @@ def pretrain(
         output: The run's folder.
         resume: Continue the run in the output folder from its newest saved state.
         extend: Continue the finished run in the output folder for so many more steps; RECIPE is its config.toml.
-        verify: Compare the digest of every shard first.
+        verify: Compare the digest of every shard first; --no-verify compares sizes only.
         config: Settings that replace the recipe's.
     """
     from electrify.verbs.pretrain import pretrain as run

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from electrify.data.packing import ROW_DTYPE
 from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import DataError
-from electrify.files import digest_file, read_json
+from electrify.files import digest_file, is_sealed, read_json
 
 FORMAT = "electrify-shards-1"
 Part = Literal["train", "validation"]
@@ -214,6 +214,8 @@ def open_shards(path: str | Path, *, verify: bool = False) -> ShardFolder:
     manifest = read_json(path / "manifest.json")
     if manifest.get("format") != FORMAT:
         raise DataError(f"{path}: format {manifest.get('format')!r}, expected '{FORMAT}'. Prepare the corpus again.")
+    if not is_sealed(manifest):
+        raise DataError(f"{path / 'manifest.json'}: altered, its seal does not fit. Prepare the corpus again.")
     for name, expected in manifest["files"].items():
         _check_file(path / name, expected, verify=verify)
     return ShardFolder(path, manifest)

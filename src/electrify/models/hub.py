@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 from electrify.errors import CheckpointError
+from electrify.files import MANIFEST, check_manifest
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ["*.json", "*.txt", "*.safetensors"]
+_ADVICE = f"Make the folder again; if it was changed on purpose, remove its {MANIFEST}."
 
 
 def resolve_folder(name_or_path: str | Path) -> Path:
@@ -17,11 +19,13 @@ def resolve_folder(name_or_path: str | Path) -> Path:
             safetensors files are fetched.
 
     Raises:
-        CheckpointError: If it is neither, or cannot be fetched.
+        CheckpointError: If it is neither, cannot be fetched, or has a manifest that its files do not agree with.
     """
     name = str(name_or_path)
     folder = Path(name)
     if name and folder.is_dir():
+        if (folder / MANIFEST).is_file():
+            check_manifest(folder, error=CheckpointError, advice=_ADVICE)
         return folder
     if not _HUB_ID.fullmatch(name):
         raise CheckpointError(f"'{name}': no such folder. Give a model folder, or a hub id like owner/name.")

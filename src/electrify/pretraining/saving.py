@@ -46,7 +46,7 @@ class StateKeeper:
         is_sharded: Whether the tensors are shards.
 
     Attributes:
-        num_failed: States that could not be saved since this process began.
+        saved_step: Step of the state that this process saved last; None before the first.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class StateKeeper:
         self._world = world
         self._group = dist.new_group(backend="gloo") if is_sharded else None
         self._pending: tuple[_Task, Future[Any]] | None = None
-        self.num_failed = 0
+        self.saved_step: int | None = None
 
     def save(
         self, step: int, counters: dict[str, Any], *, before: Callable[[], None] | None = None, place: str = "state"
@@ -149,10 +149,10 @@ class StateKeeper:
 
     def _end(self, task: "_Task", problem: Exception | None) -> None:
         if problem is None:
+            self.saved_step = task.state.step
             return
         if not isinstance(problem, OSError | OtherProcessFailed | SafetensorError):
             raise problem
-        self.num_failed += 1
         newest = list_states(task.folder)[-1:]
         kept = f"the state in {newest[0]} is intact" if newest else "there is no earlier state"
         message = f"step {task.state.step} can not be saved in {task.folder} ({_reason(problem)}); {kept}."

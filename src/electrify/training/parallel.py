@@ -52,7 +52,7 @@ class Parallel(Generic[M]):
         elif self.kind == "ddp":
             # Without this, gradients are put into other buckets after the first step, and so are summed in another
             # order than in a resumed run: with four processes the last bits then differ.
-            self._call = DistributedDataParallel(module, find_unused_parameters=True)
+            self._call = DistributedDataParallel(module, find_unused_parameters=True, gradient_as_bucket_view=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module's forward pass."""

@@ -8,7 +8,7 @@ from typing import Any
 from electrify import __version__
 from electrify.config import FinetuneConfig
 from electrify.data.tokenizer import Tokenizer
-from electrify.files import new_folder, write_json, write_text
+from electrify.files import new_folder, write_json, write_manifest, write_text
 from electrify.models.heads import TaskNetwork
 from electrify.runs import describe_environment
 from electrify.tasks.bootstrap import Comparison
@@ -98,6 +98,7 @@ def publish(
         save_finetuned(temporary, network, task, tokenizer, config)
         write_json(temporary / "results.json", {**asdict(report), "environment": describe_environment()})
         write_text(temporary / "README.md", _model_card(type(network).__name__, task, report))
+        write_manifest(temporary, leave_out=["README.md", "results.json"])
         (temporary / JUDGEMENTS).mkdir()
         for (seed, part), judgement in judgements.items():
             write_columns(judgement.columns, temporary / JUDGEMENTS / f"seed-{seed}-{part}.safetensors")

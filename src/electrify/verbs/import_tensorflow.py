@@ -7,7 +7,7 @@ from pathlib import Path
 from electrify import __version__
 from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import DataError
-from electrify.files import new_folder, refuse_existing, write_text
+from electrify.files import new_folder, refuse_existing, write_manifest, write_text
 from electrify.models.checkpoint import save_model
 from electrify.models.electra import ElectraModel
 from electrify.models.heads import Network
@@ -98,3 +98,4 @@ def _write(network: Network, tokenizer: Tokenizer, folder: Path, *, role: str, s
         f"`{type(network).__name__}`, converted from the TensorFlow checkpoint `{source}` by electrify {__version__}.\n"
     )
     write_text(folder / "README.md", card)
+    write_manifest(folder, leave_out=["README.md"])

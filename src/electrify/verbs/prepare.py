@@ -14,7 +14,7 @@ from electrify.data.shards import FORMAT, Part, token_dtype
 from electrify.data.sources import SourceOptions, find_files
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, load_tokenizer
 from electrify.errors import ConfigError, DataError, did_you_mean
-from electrify.files import digest_file, new_folder, refuse_existing, write_json
+from electrify.files import digest_file, new_folder, refuse_existing, sealed, write_json
 from electrify.verbs.parts import Written, stream_parts, write_parts_from_pieces
 
 _PACKS = ("dense", "pieces", "segments")
@@ -122,7 +122,7 @@ def prepare(
             "sources": asdict(options),
             "cleaning": cleaning.model_dump(mode="json") if cleaning else None,
         }
-        write_json(folder / "manifest.json", _manifest(folder, files, used_tokenizer, settings, written))
+        write_json(folder / "manifest.json", sealed(_manifest(folder, files, used_tokenizer, settings, written)))
     return _report(output, files, written, time.monotonic() - started)
 
 

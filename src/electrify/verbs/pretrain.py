@@ -60,7 +60,7 @@ def pretrain(
     overrides: Mapping[str, Any] | None = None,
     resume: bool = False,
     extend: int | None = None,
-    verify: bool = False,
+    verify: bool = True,
     overwrite: bool = False,
 ) -> PretrainReport:
     """Train the networks of an objective.
@@ -71,7 +71,7 @@ def pretrain(
         overrides: Nested values that replace the recipe's; {"data": {"path": …}} at least.
         resume: Continue the run in `output` from its newest state, or start it if there is none.
         extend: Continue the finished run in `output` for so many more steps; `recipe` is then its config.toml.
-        verify: Compare the digest of every shard before training; sizes are always compared.
+        verify: Compare the digest of every shard before training; without it only sizes are compared.
         overwrite: Replace what is in `output`.
 
     Raises:
@@ -208,15 +208,14 @@ class Pretraining:
     def _end_early(self) -> bool:
         if not self.signal_number:
             return False
-        session = self.session
-        if session.clock.step % session.config.checkpoint.every_steps:  # else it has just been saved
-            session.save(self.metrics)
+        session, step = self.session, self.session.clock.step
         session.keeper.complete()
+        if session.keeper.saved_step != step:
+            session.save(self.metrics)
+            session.keeper.complete()
         name = signal.Signals(self.signal_number).name
-        raise RunStopped(
-            f"stopped by {name} after step {session.clock.step}, which is saved. Continue with --resume.",
-            self.signal_number,
-        )
+        saved = "which is saved" if session.keeper.saved_step == step else "which could not be saved"
+        raise RunStopped(f"stopped by {name} after step {step}, {saved}. Continue with --resume.", self.signal_number)
 
     def _log(self) -> None:
         session = self.session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from electrify import __version__
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
-from electrify.files import new_folder, write_text
+from electrify.files import new_folder, write_manifest, write_text
 from electrify.models.checkpoint import save_model
 from electrify.objectives.objective import AnyObjective
 
@@ -56,6 +56,7 @@ def publish_networks(
                 has_token_types=config.model.body == "electra",
             )
             write_text(temporary / "README.md", card)
+            write_manifest(temporary, leave_out=["README.md"])
 
 
 def _model_card(
