@@ -1,7 +1,8 @@
 """Records of `.jsonl`, `.csv`, `.tsv` and `.parquet` files, plain or compressed, one at a time in bounded memory.
 
-The one reader for corpora and for labelled data. Lines are read with a cap, so neither an endless line nor a small file
-that unpacks to gigabytes is ever held whole. A bad record is counted, named and skipped; its neighbours are kept.
+The one reader for corpora and for labelled data. Lines and records are read with a cap, so neither an endless line nor
+a small file that unpacks to gigabytes is ever held whole; one that unpacks to over 200 times its size is given up. A
+bad record is counted, named and skipped; its neighbours are kept.
 
 - CSV is read with quotes, strictly: a stray quote makes its row bad instead of swallowing the rows behind it unseen.
 - TSV has no quotes: a tab ends a field, a line is a record, and `"` is a letter like any other.
@@ -9,7 +10,6 @@ that unpacks to gigabytes is ever held whole. A bad record is counted, named and
 
 import csv
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +30,8 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 _BUFFER_BYTES = 1 << 12  # a damaged compressed file loses at most this much of what came before the damage
 _PARQUET_BATCH_ROWS = 64
+_MAX_UNPACKED_RATIO = 200  # text unpacks to ten times its size, lists to fifty; gzip's most is a thousand
+_MIN_RATIO_BYTES = 1 << 20  # of the file: up to 200 MB come out of anything
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -90,15 +92,18 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
         rejects: Where lines over `max_bytes`, and the break in a damaged file, are counted.
         max_bytes: Longest line that is read; a longer one is skipped without holding it.
     """
-    number = 0
+    number = num_bytes = 0
     while True:
         try:
             line = source.file.readline(max_bytes + 1)
             is_too_long = len(line) > max_bytes and not line.endswith(b"\n")
             rest = line
+            num_bytes += len(line)
             while is_too_long and rest and not rest.endswith(b"\n"):
                 rest = source.file.readline(1 << 16)
-        except OSError as problem:
+                num_bytes += len(rest)
+                _require_plausible(num_bytes, source.raw.tell())
+        except (OSError, _BombError) as problem:
             return damaged(source, problem, rejects)
         if not line:
             return None
@@ -108,6 +113,15 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
             rejects.add(TOO_LONG, f"{source.path}:{number}")
         else:
             yield number, line.removeprefix(_BOM) if number == 1 else line
+
+
+class _BombError(ValueError):
+    pass
+
+
+def _require_plausible(unpacked_bytes: int, packed_bytes: int) -> None:
+    if unpacked_bytes > _MAX_UNPACKED_RATIO * max(packed_bytes, _MIN_RATIO_BYTES):
+        raise _BombError(f"unpacks to more than {_MAX_UNPACKED_RATIO} times its size")
 
 
 def read_rows(
@@ -135,7 +149,7 @@ def read_rows(
     if source.format in (".csv", ".tsv"):
         return _read_table(source, rejects, max_bytes, columns, header)
     if source.format == ".parquet":
-        return _read_parquet(source, rejects, columns)
+        return _read_parquet(source, rejects, max_bytes, columns)
     raise DataError(
         f"{source.path}: unknown ending. Known: {', '.join(RECORD_ENDINGS)}, each also with .gz, .zst, .bz2."
     )
@@ -175,10 +189,33 @@ def _check_columns(source: Source, found: Sequence[str], needed: Sequence[str] |
         raise DataError(f"{source.path}: no column '{missing[0]}'; columns are {', '.join(found)}. Name the right one.")
 
 
+class _RecordTooLongError(Exception):
+    pass
+
+
+class _RecordLines:
+    """Lines for `csv.reader` with a limit on those of one record: quotes may span lines without end."""
+
+    def __init__(self, lines: Iterator[tuple[int, bytes]], max_bytes: int) -> None:
+        self._lines = lines
+        self._max_bytes = max_bytes
+        self.num_bytes = 0  # of the record so far; whoever reads records sets it back
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)[1]
+        self.num_bytes += len(line)
+        if self.num_bytes > self._max_bytes:
+            raise _RecordTooLongError
+        return line.decode(errors="surrogateescape")
+
+
 def _read_table(
     source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None, names: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = (line.decode(errors="surrogateescape") for _, line in read_lines(source, rejects, max_bytes=max_bytes))
+    lines = _RecordLines(read_lines(source, rejects, max_bytes=max_bytes), max_bytes)
     if source.format == ".csv":
         reader = csv.reader(lines, strict=True)
     else:
@@ -187,10 +224,14 @@ def _read_table(
     while True:
         number = reader.line_num + 1
         csv.field_size_limit(max_bytes)  # the limit is one for the whole process, so it is set where it is needed
+        lines.num_bytes = 0
         try:
             row = next(reader)
         except StopIteration:
             return
+        except _RecordTooLongError:
+            rejects.add(TOO_LONG, f"{source.path}:{number}")
+            continue
         except csv.Error as problem:
             rejects.add(BROKEN_ROW, f"{source.path}:{number}", str(problem))
             continue
@@ -211,13 +252,25 @@ def _seekable(source: Source) -> Iterator[Any]:
         yield source.raw
         return
     with tempfile.TemporaryFile() as spool:
-        shutil.copyfileobj(source.file, spool, 1 << 20)
+        while chunk := source.file.read(1 << 20):
+            spool.write(chunk)
+            _require_plausible(spool.tell(), source.raw.tell())
         spool.seek(0)
         yield spool
 
 
+def _refuse_bombs(metadata: Any, columns: Sequence[str] | None, max_bytes: int) -> None:
+    """Stop before a column is unpacked that says of itself that it grows beyond all measure."""
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            is_wanted = columns is None or chunk.path_in_schema.split(".")[0] in columns
+            if is_wanted and chunk.total_uncompressed_size > max_bytes:
+                _require_plausible(chunk.total_uncompressed_size, chunk.total_compressed_size)
+
+
 def _read_parquet(
-    source: Source, rejects: Rejects, columns: Sequence[str] | None
+    source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
@@ -225,6 +278,7 @@ def _read_parquet(
     try:
         with _seekable(source) as file, pq.ParquetFile(file) as table:
             _check_columns(source, table.schema_arrow.names, columns)
+            _refuse_bombs(table.metadata, columns, max_bytes)
             wanted = list(columns) if columns else None
             for batch in table.iter_batches(_PARQUET_BATCH_ROWS, columns=wanted, use_threads=False):
                 for index in range(batch.num_rows):
