@@ -26,7 +26,7 @@ class DataConfig(Section):
     """What is trained on."""
 
     path: str | None = None
-    """Shard folder made by `electrify prepare`. Must be given."""
+    """Shard folder made by `electrify prepare`, or its address in object storage ("s3://…"). Must be given."""
     isolate_documents: bool = False
     """Whether attention stays within a document when a row holds several."""
 

@@ -21,6 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from electrify.data.packing import ROW_DTYPE
+from electrify.data.remote import RemoteFolder, is_remote
 from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import DataError
 from electrify.files import digest_file, is_sealed, read_json
@@ -62,25 +63,36 @@ class ShardFolder:
         max_length: Most tokens of a row, special tokens included.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], remote: RemoteFolder | None = None) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = xxhash.xxh3_128((path / "manifest.json").read_bytes()).hexdigest()
         self.max_length: int = manifest["settings"]["max_length"]
         self._specials: dict[str, int] = manifest["special_ids"]
-        self._shards = {part: [self._open(part, shard) for shard in manifest[part]["shards"]] for part in PARTS}
+        self._remote = remote
+        self._shards: dict[tuple[Part, int], _Shard] = {}  # those that were needed so far
         self._first_rows = {
-            part: np.cumsum([0, *(len(shard.rows) for shard in shards)]) for part, shards in self._shards.items()
+            part: np.cumsum([0, *(shard["num_rows"] for shard in manifest[part]["shards"])]) for part in PARTS
         }
 
-    def _open(self, part: Part, shard: dict[str, Any]) -> _Shard:
-        stem = self.path / part / shard["name"]
-        dtype = np.dtype(self.manifest["token_dtype"])
-        return _Shard(
-            tokens=np.memmap(f"{stem}.ds", dtype=dtype, mode="r"),
-            ends=np.memmap(f"{stem}.ds.index", dtype="<u8", mode="r"),
-            rows=np.memmap(f"{stem}.rows", dtype=ROW_DTYPE, mode="r"),
-        )
+    def _shard(self, part: Part, number: int) -> _Shard:
+        """Open a shard when it is first needed, and fetch it if it lies elsewhere."""
+        if (part, number) not in self._shards:
+            shard = self.manifest[part]["shards"][number]
+            names = [f"{part}/{shard['name']}{ending}" for ending in (".ds", ".ds.index", ".rows")]
+            for name in names if self._remote else ():
+                assert self._remote is not None
+                self._remote.fetch(name, self.manifest["files"][name])
+            tokens, ends, rows = names
+            opened = _Shard(
+                tokens=np.memmap(self.path / tokens, dtype=np.dtype(self.manifest["token_dtype"]), mode="r"),
+                ends=np.memmap(self.path / ends, dtype="<u8", mode="r"),
+                rows=np.memmap(self.path / rows, dtype=ROW_DTYPE, mode="r"),
+            )
+            if len(opened.rows) != shard["num_rows"]:
+                raise DataError(f"{self.path / rows}: {len(opened.rows):,} rows, expected {shard['num_rows']:,}.")
+            self._shards[part, number] = opened
+        return self._shards[part, number]
 
     def tokenizer(self) -> Tokenizer:
         """Load the tokenizer that made the ids.
@@ -116,10 +128,15 @@ class ShardFolder:
     def stream(self, part: Part, *, max_tokens: int) -> NDArray[np.unsignedinteger]:
         """Return the first stored tokens of a part, at most `max_tokens`, as one array."""
         pieces, left = [], max_tokens
-        for shard in self._shards[part]:
-            pieces.append(np.asarray(shard.tokens[:left]))
-            left -= len(pieces[-1])
+        for number in range(len(self.manifest[part]["shards"])):
+            if left:
+                pieces.append(np.asarray(self._shard(part, number).tokens[:left]))
+                left -= len(pieces[-1])
         return np.concatenate(pieces)
+
+    def shards_of(self, part: Part, indices: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the number of the shard that each row lies in, (B,): what a host has to hold to read its rows."""
+        return np.searchsorted(self._first_rows[part], np.asarray(indices, dtype=np.int64), side="right") - 1
 
     def rows(self, part: Part, indices: NDArray[np.integer]) -> Rows:
         """Read rows.
@@ -134,12 +151,12 @@ class ShardFolder:
         indices = np.asarray(indices, dtype=np.int64)
         if indices.min() < 0 or indices.max() >= self.num_rows(part):
             raise IndexError(f"rows must be in [0, {self.num_rows(part)}), got {indices.min()} to {indices.max()}")
-        which = np.searchsorted(self._first_rows[part], indices, side="right") - 1
+        which = self.shards_of(part, indices)
         records = np.empty(len(indices), dtype=ROW_DTYPE)
         shards = np.unique(which)
         for shard in shards:
             here = which == shard
-            records[here] = self._shards[part][shard].rows[indices[here] - self._first_rows[part][shard]]
+            records[here] = self._shard(part, int(shard)).rows[indices[here] - self._first_rows[part][shard]]
         length_a, length_b = records["length_a"].astype(np.int64), records["length_b"].astype(np.int64)
         lengths = length_a + 2 + length_b + (length_b > 0)
         columns = np.arange(lengths.max())  # (T,)
@@ -150,7 +167,7 @@ class ShardFolder:
         positions = records["start"].astype(np.int64)[:, None] + offsets
         for shard in shards:
             here = np.flatnonzero(which == shard)
-            _gather(self._shards[part][shard], records[here], positions[here], here, input_ids, document_ids)
+            _gather(self._shard(part, int(shard)), records[here], positions[here], here, input_ids, document_ids)
         self._add_special(input_ids, lengths, length_a)
         is_padding = columns >= lengths[:, None]
         input_ids[is_padding] = self._specials["[PAD]"]
@@ -202,13 +219,15 @@ def open_shards(path: str | Path, *, verify: bool = False) -> ShardFolder:
     """Open a folder that `prepare` made.
 
     Args:
-        path: The folder.
+        path: The folder, or its address in object storage ("s3://…"), from where files are fetched into a cache and
+            checked when they are first needed.
         verify: Read every file and compare its digest; otherwise only sizes are compared.
 
     Raises:
         DataError: If it is no such folder, or a file is missing, cut short or altered.
     """
-    path = Path(path)
+    remote = RemoteFolder(str(path)) if is_remote(path) else None
+    path = remote.folder if remote else Path(path)
     if not (path / "manifest.json").is_file():
         raise DataError(f"{path}: no manifest.json, so not a prepared folder, or not a finished one. Run prepare.")
     manifest = read_json(path / "manifest.json")
@@ -217,8 +236,12 @@ def open_shards(path: str | Path, *, verify: bool = False) -> ShardFolder:
     if not is_sealed(manifest):
         raise DataError(f"{path / 'manifest.json'}: altered, its seal does not fit. Prepare the corpus again.")
     for name, expected in manifest["files"].items():
+        if remote and (verify or not name.startswith(PARTS)):
+            remote.fetch(name, expected)
+        elif remote:
+            continue
         _check_file(path / name, expected, verify=verify)
-    return ShardFolder(path, manifest)
+    return ShardFolder(path, manifest, remote)
 
 
 def _check_file(path: Path, expected: dict[str, Any], *, verify: bool) -> None:
