@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 PIP := .venv/bin/python -m pip --disable-pip-version-check install -q $(PIP_FLAGS) --constraint constraints.txt
 
-.PHONY: demo test bench setup clean
+.PHONY: demo test bench setup clusters clean
 
 demo: .venv/demo
 	.venv/bin/python examples/demo.py --output runs/demo
@@ -22,6 +22,12 @@ bench: .venv/bench
 	.venv/bin/electrify bench step --rows dense --peers benchmarks/peers
 
 setup: .venv/core
+
+# What the tests on clusters need; without it they are skipped. Debian, as root.
+clusters: .venv/dev
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm
+	$(PIP) ray
 
 clean:
 	rm -rf .venv runs/demo
