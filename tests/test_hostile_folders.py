@@ -72,7 +72,7 @@ def test_no_module_can_unpickle_or_run_what_a_file_says():
             assert not forbidden & {name.split(".")[0] for name in names}, path
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                assert called not in ("eval", "exec", "compile", "__import__", "torch.load", "np.load"), path
+                assert called not in ("eval", "exec", "compile", "__import__", "torch.load"), path
                 assert not any(word.arg in ("trust_remote_code", "allow_pickle") for word in node.keywords), path
 
 
