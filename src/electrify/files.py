@@ -139,7 +139,7 @@ def check_manifest(
     manifest = read_json(folder / MANIFEST, error=error)
     expected = manifest.get("files")
     end = f" {advice}" if advice else ""
-    if not is_sealed(manifest):
+    if "seal" not in manifest or not is_sealed(manifest):
         raise error(f"{folder / MANIFEST}: altered, its seal does not fit.{end}")
     if not isinstance(expected, dict) or not expected or not expected.keys() >= set(required):
         raise error(f"{folder / MANIFEST}: does not name the files of the folder.{end}")
