@@ -122,10 +122,12 @@ def try_signals(folder: Path, shards: Path) -> None:
         output = folder / f"{number.name}-{times}"
         command = [sys.executable, "-m", "electrify", "pretrain", "tiny", f"--output={output}", "--json"]
         options = [f"--data.path={shards}", "--logging.every-steps=1", "--logging.tensorboard=false"]
+        options.append("--model.embedding-init=normal")  # neighbours need more words than the width has dimensions
         with words.open("w") as file:
             process = subprocess.Popen([*command, *options], stderr=file, stdout=subprocess.DEVNULL)
         log = output / "metrics.jsonl"
-        while not log.exists() or log.read_text().count("\n") < 5:
+        deadline = time.monotonic() + 60
+        while (not log.exists() or log.read_text().count("\n") < 5) and time.monotonic() < deadline:
             time.sleep(0.01)
         started = time.monotonic()
         for _ in range(times):

@@ -105,10 +105,9 @@ def main() -> None:
                     break  # it finished before its moment came
             code = wait(fork(lambda: train(shards, output)))  # noqa: B023
             runs_done += 1
-            if code == 0 and fingerprint(output) == expected:
-                equal += 1
-            else:
-                print(f"DIFFERS: run {runs_done}, exit code {code}")
+            is_equal = code == 0 and fingerprint(output) == expected
+            equal += is_equal
+            print(f"run {runs_done}: killed {here} times, exit code {code}, equal: {is_equal}", flush=True)
         for place, count in sorted(killed.items()):
             print(f"{count:4d}  {place}")
         print(f"kills {killed.total()}, resumes that failed {failures}, runs {runs_done}, equal bit for bit {equal}")

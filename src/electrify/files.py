@@ -119,7 +119,7 @@ def write_manifest(folder: Path, *, leave_out: Collection[str] = ()) -> None:
         leave_out: Names of files that may be changed later.
     """
     described = {name: value for name, value in _describe(folder).items() if name not in leave_out}
-    write_json(folder / MANIFEST, {"files": described})
+    write_json(folder / MANIFEST, sealed({"files": described}))
 
 
 def check_manifest(
@@ -136,8 +136,11 @@ def check_manifest(
     Raises:
         ElectrifyError: As `error`, naming the first file that is missing or is not what was written.
     """
-    expected = read_json(folder / MANIFEST, error=error).get("files")
+    manifest = read_json(folder / MANIFEST, error=error)
+    expected = manifest.get("files")
     end = f" {advice}" if advice else ""
+    if "seal" not in manifest or not is_sealed(manifest):
+        raise error(f"{folder / MANIFEST}: altered, its seal does not fit.{end}")
     if not isinstance(expected, dict) or not expected or not expected.keys() >= set(required):
         raise error(f"{folder / MANIFEST}: does not name the files of the folder.{end}")
     actual = _describe(folder)

@@ -215,6 +215,7 @@ def test_shards_of_another_tokenizer_are_refused(published, shards, tmp_path):
     for role in ("discriminator", "generator"):
         text = (folder / role / "tokenizer.json").read_text()
         (folder / role / "tokenizer.json").write_text(text.replace('"lowercase": false', '"lowercase": true'))
+        (folder / role / "manifest.json").unlink()
     with pytest.raises(DataError, match=r"tokenizer is not the one that the shards were made with.*--tokenizer"):
         start(shards, tmp_path / "run", folder)
 
@@ -241,6 +242,7 @@ def test_rows_longer_than_the_folder_takes_are_refused(published, tmp_path):
     for role in ("discriminator", "generator"):
         path = folder / role / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 8}))
+        (folder / role / "manifest.json").unlink()
     with pytest.raises(ConfigError, match=r"model\.max_positions = 8, but the rows"):
         start(shards, tmp_path / "run", folder)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 import torch
 
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
-from electrify.files import write_json
+from electrify.files import MANIFEST, write_json
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config, read_settings
 from electrify.models.electra import ElectraConfig, ElectraModel
@@ -130,6 +130,7 @@ def save_model(
             "Put plain layers back into the network first."
         )
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)  # it describes what was there before
     write_tensors(tensors, folder)
     settings = _settings_of(model, electrify)
     write_json(folder / CONFIG_FILE, settings | ({"problem_type": problem_type} if problem_type else {}))

@@ -68,6 +68,7 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
     folder = resolve_folder(config.init_from)
     places = _find_networks(folder)
     for place in places.values():
+        resolve_folder(place)  # compares its files with its manifest
         _check_tokenizer(place, tokenizer)
     loaded = {role: _load(place, role) for role, place in places.items()}
     configs = all_configs({role: network.config for role, network in loaded.items()}, config, tokenizer, folder)
