@@ -1,7 +1,8 @@
 """Write a tiny checkpoint of the original ELECTRA code, and what its graph computes, for tests/models/tensorflow.
 
 It runs the original's own code with real TensorFlow, in an environment of its own; nothing of either is in this
-repository or needed by the tests. What was used: TensorFlow 2.15.1, github.com/google-research/electra at f93f3f8.
+repository or needed by the tests. What was used: TensorFlow 2.15.1 and
+the original's files as the arabert 1.0.1 wheel carries them, their imports of TensorFlow edited back.
 
     python3.11 -m venv venv-tensorflow
     venv-tensorflow/bin/pip install tensorflow-cpu==2.15.1
