@@ -1,6 +1,6 @@
 """Damage every file of a saved state, a shard folder and a model folder, and see whether it is noticed and named.
 
-    python benchmarks/faults/damage.py [--seeds 6]
+    python benchmarks/faults/damage.py [state] [shards] [model] [--seeds 6]
 
 Each file is changed by one flipped bit (at a place drawn by seed), cut in half, emptied, deleted, and exchanged for the
 file of the same name of another run. A case passes when
@@ -102,7 +102,9 @@ def is_refused(action: Callable[[], object], path: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=6)
-    seeds = parser.parse_args().seeds
+    parser.add_argument("kinds", nargs="*", help="of folders: state, shards, model; all if none is given")
+    arguments = parser.parse_args()
+    seeds, kinds = arguments.seeds, arguments.kinds or ["state", "shards", "model"]
     logging.getLogger("electrify").propagate = False
     tried: Counter[tuple[str, str]] = Counter()
     noticed: Counter[tuple[str, str]] = Counter()
@@ -121,16 +123,16 @@ def main() -> None:
         expected = fingerprint(folder / "run")
         newest = sorted((folder / "run" / "state").iterdir())[-1]
         shutil.copytree(folder / "other" / "state" / newest.name, folder / "other-state")
-        for case in cases(newest, folder / "other-state", 2 * seeds):
+        for case in cases(newest, folder / "other-state", 2 * seeds) if "state" in kinds else []:
             count("state", case, try_state(folder / "run", folder / "work", shards, expected, case))
-        for case in cases(shards, other_shards, seeds):
+        for case in cases(shards, other_shards, seeds) if "shards" in kinds else []:
             work = Path(shutil.copytree(shards, folder / "work"))
             damage_file(work, *case, other_shards)
             refused = is_refused(lambda: train(folder / "work", folder / "new"), work / case[0])
             count("shards", case, refused and not (folder / "new").exists())
             shutil.rmtree(work)
         model, other_model = folder / "run" / "discriminator", folder / "other" / "discriminator"
-        for case in cases(model, other_model, seeds):
+        for case in cases(model, other_model, seeds) if "model" in kinds else []:
             work = Path(shutil.copytree(model, folder / "work"))
             damage_file(work, *case, other_model)
             if case == (
