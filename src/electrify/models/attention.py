@@ -2,7 +2,7 @@
 
 On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.kernels`). The built-in fused attention is
 the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain
-batched products (`benchmarks/kernels.py`; torch 2.13, two threads). It also draws its dropout from a generator's
+batched products (`docs/log.md`; torch 2.13, two threads). It also draws its dropout from a generator's
 state, so active dropout takes the plain way too. On a GPU in 16 bits, rows of several documents, padding and windows go
 to the variable-length kernel, which does no work for what is masked.
 """
