@@ -38,3 +38,11 @@ def test_tokens_used_alike_get_like_vectors() -> None:
     assert vectors[4] @ vectors[5] > 0.9
     assert vectors[0] @ vectors[4] < 0.5
     torch.testing.assert_close(vectors[9], torch.zeros(4))  # never seen
+
+
+def test_fewer_tokens_than_the_vectors_are_wide() -> None:
+    tokens = np.random.default_rng(0).integers(0, 6, 500)
+    vectors = neighbour_vectors(count_neighbours(tokens, vocab_size=6), size=16)
+    assert vectors.shape == (6, 16)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
+    assert not vectors[:, 6:].any()

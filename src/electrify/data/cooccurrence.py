@@ -8,6 +8,7 @@ budgets most of the first minutes of pre-training go into learning just this (`d
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def neighbour_vectors(counts: NDArray[np.float32], *, size: int) -> Tensor:
 
     Args:
         counts: From `count_neighbours`, (V, C).
-        size: E, at most C.
+        size: E; where there are fewer contexts, the rest of each vector is 0.
 
     Returns:
         (V, E) float32.
@@ -68,5 +69,6 @@ def neighbour_vectors(counts: NDArray[np.float32], *, size: int) -> Tensor:
     strongest = directions[:, -size:].flip(1)
     singular_values = squares[-size:].flip(0).clamp(min=1e-12).sqrt()
     vectors = information @ strongest / singular_values.sqrt()
+    vectors = F.pad(vectors, (0, size - vectors.shape[1]))
     result: Tensor = vectors / vectors.norm(dim=1, keepdim=True).clamp(min=1e-6)
     return result
