@@ -180,6 +180,16 @@ def test_gated_gelu(drop_prob: float) -> None:
     )
 
 
+def test_no_tokens_give_no_gradient() -> None:
+    """A batch in which nothing may be masked: the generator's head gets no positions."""
+    x, weight, bias = normal(0, 48), normal(64, 48, dtype=torch.float32), normal(64, dtype=torch.float32)
+    out = activation.gelu(linear.linear(x, weight), bias)
+    assert out.shape == (0, 64)
+    gradients = torch.autograd.grad(out.float().sum(), [x, weight, bias])
+    assert [one.shape for one in gradients] == [x.shape, weight.shape, bias.shape]
+    assert not any(one.any() for one in gradients)
+
+
 @few
 @given(tokens=st.integers(1, 600), outs=st.sampled_from([16, 64, 160]), ins=st.sampled_from([16, 48, 208]))
 def test_linear(tokens: int, outs: int, ins: int) -> None:

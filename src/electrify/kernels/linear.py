@@ -34,7 +34,7 @@ class _Linear(torch.autograd.Function):
         cast = weight.bfloat16()
         ctx.save_for_backward(x, cast)
         ctx.dtype = weight.dtype
-        return torch.mm(x.reshape(-1, x.shape[-1]), cast.T).view(*x.shape[:-1], -1)
+        return torch.mm(x.reshape(-1, x.shape[-1]), cast.T).view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -45,7 +45,7 @@ class _Linear(torch.autograd.Function):
         weight_grad = None
         if ctx.needs_input_grad[1]:
             flat = x.reshape(-1, in_size).contiguous()
-            weight_grad = torch.empty(out_size, in_size)
+            weight_grad = torch.zeros(out_size, in_size)  # the kernel writes nothing where there are no tokens
             sizes = map(ctypes.c_long, (flat.shape[0], out_size, in_size))
             call("weight_grad_bf16", out_grad, flat, weight_grad, *sizes, torch.get_num_threads())
             weight_grad = weight_grad.to(ctx.dtype)
