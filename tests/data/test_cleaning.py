@@ -15,6 +15,7 @@ from electrify.data.cleaning import (
     repeated_ngram_share,
     symbol_share,
 )
+from electrify.data.sources import Document
 from electrify.errors import ConfigError
 
 PROSE = "The river rises in the hills, where it rains for most of the year, and reaches the sea after three days."
@@ -24,7 +25,8 @@ from the shepherds which means nothing but water. Boats go up as far as the seco
 
 def clean(documents: list[str], **settings: object) -> tuple[list[str], CleaningCounts]:
     counts = CleaningCounts()
-    return Cleaner(CleaningConfig.model_validate(settings)).clean(documents, counts), counts
+    placed = [Document(text, f"corpus:{row}") for row, text in enumerate(documents, start=1)]
+    return [one.text for one in Cleaner(CleaningConfig.model_validate(settings)).clean(placed, counts)], counts
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_each_filter_takes_what_it_should(settings: dict[str, object], good: str
     kept, counts = clean([good, bad, good], **settings)
     assert kept == [good, good]
     assert counts.removed == {reason: 1}
-    assert counts.examples == {reason: [bad[:200]]}
+    assert counts.examples == {reason: [{"place": "corpus:2", "begins": bad[:200]}]}
 
 
 def test_nothing_is_touched_unless_asked_for() -> None:
@@ -100,5 +102,6 @@ def test_counts_of_parts_add_up_and_survive_being_written() -> None:
     for part in (documents[:2], documents[2:]):
         _, counts = clean(part, **settings)
         parts.add(CleaningCounts.from_json(json.loads(json.dumps(counts.to_json()))))
-    assert parts == whole
-    assert whole.examples["too short"] == ["x", "y", "z"]
+    assert parts.removed == whole.removed
+    assert (parts.lengths, parts.compression) == (whole.lengths, whole.compression)
+    assert [one["begins"] for one in whole.examples["too short"]] == ["x", "y", "z"]

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from electrify.data.labelled import Example, read_examples
+from electrify.data.rejects import Rejects
 from electrify.errors import DataError
 
 
@@ -66,7 +67,9 @@ def test_one_bad_row_is_an_error_that_names_its_line(tmp_path: Path, row: object
     path = write_jsonl(tmp_path / "a.jsonl", {"text": "x", "label": "l"}, row)
     with pytest.raises(DataError, match=message):
         read_examples(path)
-    assert read_examples(path, max_bad_share=0.5) == [Example("x", None, "l")]
+    rejects = Rejects(0.5)
+    assert read_examples(path, rejects=rejects) == [Example("x", None, "l")]
+    assert rejects.num_bad == 1
 
 
 def test_file_without_examples_is_an_error(tmp_path: Path) -> None:

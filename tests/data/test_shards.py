@@ -142,6 +142,7 @@ def batch_of(lengths: list[int], first: int, last: int) -> EncodedBatch:
         row_lengths=np.zeros((0, 2), dtype=np.int64),
         text_hashes=np.zeros(count, dtype=np.uint64),
         num_letters=np.ones(count, dtype=np.int64),
+        places=[f"corpus:{number}" for number in range(first, last)],
         num_without_tokens=0,
         num_cut=0,
         cleaning=CleaningCounts(),

@@ -8,6 +8,7 @@ import pytest
 from electrify.data.choices import read_choices
 from electrify.data.labelled import TextFields, read_examples
 from electrify.data.questions import read_questions
+from electrify.data.rejects import Rejects
 from electrify.data.tagged import TaggedExample, read_tagged
 from electrify.errors import DataError
 from electrify.tasks.kinds import read_part
@@ -143,5 +144,5 @@ def test_table_without_a_header_gets_its_columns_named(tmp_path: Path) -> None:
 
 def test_rows_that_are_left_out_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.jsonl", TAGGED, {"tokens": ["a"], "tags": []})
-    assert len(read_tagged(path, max_bad_share=0.5)) == 1
+    assert len(read_tagged(path, rejects=Rejects(0.5))) == 1
     assert "1 rows left out: 1 tags of another number" in caplog.text

@@ -33,6 +33,8 @@ def test_page_says_what_was_left_out_and_why(tmp_path: Path) -> None:
     for reason in ("exact duplicate", "too many symbols", "too short"):
         assert f"<td>{reason}</td><td>1</td><td>20.00%</td>" in page
     assert "<td>2 (40.0%)</td>" in page
+    assert f"<td>exact duplicate</td><td>{tmp_path}/corpus.jsonl:3</td>" in page
+    assert f"<td>too short</td><td>{tmp_path}/corpus.jsonl:5</td>" in page
     assert "&lt;b&gt;the&lt;/b&gt;" in page
     assert "<b>" not in page
     assert page.count("<svg") == 1  # no document is long enough for its compression to be measured

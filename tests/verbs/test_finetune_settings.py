@@ -79,6 +79,20 @@ def test_run_that_was_killed_and_resumed_equals_one_that_was_not(
     assert not (tmp_path / "cut.work").exists()
 
 
+def test_rows_that_were_let_pass_are_in_the_results(
+    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text(labelled["train"].read_text() + '{"text": " ", "label": "pet"}\nbroken\n')
+    with pytest.raises(DataError, match="2 of 98 records"):
+        tune(encoders["electra"], labelled, tmp_path / "out", config={"num_epochs": 1}, train=path)
+    tune(encoders["electra"], labelled, tmp_path / "out", config={"num_epochs": 1}, train=path, max_bad_share=0.05)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["num_rejected"] == {"train": {"empty": 1, "broken JSON": 1}}
+    assert f"{path}:97" in results["rejected_places"]["train"]
+    assert results["num_train"] == 96
+
+
 def test_short_run_leaves_no_work_folder_behind(
     encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

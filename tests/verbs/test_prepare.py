@@ -8,7 +8,7 @@ import pytest
 
 from electrify.data import encoding
 from electrify.data.shards import open_shards
-from electrify.data.sources import SourceOptions
+from electrify.data.sources import Document, SourceOptions
 from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
 from electrify.errors import ConfigError, DataError
 from electrify.verbs import parts as parts_module
@@ -140,12 +140,12 @@ def test_interrupted_work_leaves_no_folder_and_starts_over_cleanly(
 ) -> None:
     corpus = write(tmp_path / "corpus.jsonl", documents(50))
 
-    def broken(*args: object, **settings: object) -> Iterator[str]:
-        yield "w1"
+    def broken(*args: object, **settings: object) -> Iterator[Document]:
+        yield Document("w1", "corpus.jsonl:1")
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts_module, "read_documents", broken)
+        patch.setattr(parts_module, "read_placed_documents", broken)
         with pytest.raises(error):
             run(corpus, tokenizer, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

@@ -1,10 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 from support.tasks import write_task
 
-from electrify.errors import ConfigError
+from electrify.errors import ConfigError, DataError
 from electrify.report.suite_page import write_suite_page
+from electrify.tasks import run as training
 from electrify.verbs import suite as suites
 from electrify.verbs.predict import evaluate
 from electrify.verbs.suite import run_suite, run_together
@@ -124,8 +127,6 @@ def test_unknown_suite_or_task_is_named(files: tuple[Path, Path], electra_run: P
 def test_one_body_learns_several_tasks_and_each_opens_alone(
     files: tuple[Path, Path], modernbert_run: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file
-
     suite, data = files
     report = run_together(
         modernbert_run / "discriminator", suite, data=data, output=tmp_path / "out", seeds=(0,),
@@ -141,6 +142,44 @@ def test_one_body_learns_several_tasks_and_each_opens_alone(
     shared = [name for name in one if name.startswith("model.")]
     assert shared
     assert all(one[name].equal(other[name]) for name in shared)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("step", [3, 6, 14])
+def test_several_tasks_that_were_killed_and_resumed_equal_those_that_were_not(
+    step: int, files: tuple[Path, Path], electra_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite, data = files
+    options = {"data": data, "seeds": (0, 1), "overrides": {"dropout": 0.3, "checkpoint_minutes": 0}}
+    model = electra_run / "discriminator"
+    whole = run_together(model, suite, output=tmp_path / "whole", **options)
+    take_step, taken = training.SeedRun._take_step, []
+
+    def stop(self: Any, *arguments: Any) -> None:
+        if len(taken) == step:
+            raise Killed
+        taken.append(1)
+        take_step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.SeedRun, "_take_step", stop)
+        with pytest.raises(Killed):
+            run_together(model, suite, output=tmp_path / "cut", **options)
+    assert not (tmp_path / "cut").exists()
+    with pytest.raises(DataError, match="unfinished run"):
+        run_together(model, suite, output=tmp_path / "cut", **options)
+    with pytest.raises(ConfigError, match="other tasks"):
+        run_together(model, suite, output=tmp_path / "cut", resume=True, only=["animals"], **options)
+    again = run_together(model, suite, output=tmp_path / "cut", resume=True, **options)
+    assert (again.tasks, again.mean, again.published_seed) == (whole.tasks, whole.mean, whole.published_seed)
+    for name in ("animals", "places", "answers"):
+        one, other = (load_file(tmp_path / run / name / "model.safetensors") for run in ("whole", "cut"))
+        assert one.keys() == other.keys()
+        assert all(one[key].equal(other[key]) for key in one)
+    assert not (tmp_path / "cut.work").exists()
 
 
 MNLI = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse",

@@ -82,10 +82,10 @@ def finetune(
         baseline: Output of another run on the same files, to compare with.
         max_bad_share: Highest share of rows that cannot be used; they are left out and counted.
         suite: Several tasks at once.
-        resume: Go on with what an interrupted run left; a suite always does.
+        resume: Go on with what an interrupted run left; a suite does so without being told, unless it is --together.
     """
     if suite is not None and suite.suite is not None:
-        _finetune_suite(model, suite, output, seeds, init, settings, overwrite=overwrite, as_json=json)
+        _finetune_suite(model, suite, output, seeds, init, settings, resume=resume, overwrite=overwrite, as_json=json)
         return
     if train is None or valid is None:
         fail("--train and --valid are missing; or give --suite and --data.")
@@ -115,6 +115,7 @@ def finetune(
             lines.append(f" {mark}{part} {name}  {mean_and_spread(summary)}")
     if report.comparison is not None:
         lines.append(comparison_line(report.comparison))
+    lines += [f"  {part}: left out {places}" for part, places in report.rejected_places.items()]
     if report.num_cut_examples:
         lines.append(f"  {report.num_cut_examples:,} examples were longer than the model takes and were cut")
     show(report, as_json=json, lines=lines)
@@ -128,6 +129,7 @@ def _finetune_suite(
     init: Literal["pretrained", "random"],
     settings: FinetuneConfig | None,
     *,
+    resume: bool,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -148,6 +150,7 @@ def _finetune_suite(
             overrides=overrides(settings),
             only=options.only or (),
             temperature=options.temperature,
+            resume=resume,
             overwrite=overwrite,
         )
         lines = [f"One body with a head for each task, of seed {together.published_seed}, in {output}"]
@@ -156,6 +159,11 @@ def _finetune_suite(
             for name, one in together.tasks.items()
             for part in ("validation", "test")
             if part in one
+        ]
+        lines += [
+            f"  {name} {part}: left out {places}"
+            for name, one in together.tasks.items()
+            for part, places in one["rejected_places"].items()
         ]
         show(together, as_json=as_json, lines=lines)
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from electrify.data.labelled import BadRowError, read_labelled, required
-from electrify.data.rejects import EMPTY, NOT_TEXT
+from electrify.data.rejects import EMPTY, NOT_TEXT, Rejects
 
 WRONG_LABEL = "label that is no choice"
 OTHER_NUMBER = "another number of choices"
@@ -30,7 +30,7 @@ def read_choices(
     choices_field: str = "choices",
     label_field: str = "label",
     needs_labels: bool = True,
-    max_bad_share: float = 0.0,
+    rejects: Rejects | None = None,
 ) -> list[ChoiceExample]:
     """Read questions with choices; every row must have as many as the first.
 
@@ -40,7 +40,7 @@ def read_choices(
         choices_field: Field with the list of choices.
         label_field: Field of the right one: its number from 0, a letter from "A", or its text.
         needs_labels: Whether a row without a label is bad; otherwise its label is None.
-        max_bad_share: Highest share of bad rows; they are left out.
+        rejects: Where bad rows are counted, and how many are put up with; none if not given.
     """
     sizes: set[int] = set()
 
@@ -64,7 +64,7 @@ def read_choices(
             raise BadRowError(WRONG_LABEL, f"'{label_field}' is {row.get(label_field)!r}")
         return ChoiceExample(text, tuple(choices), label, place)
 
-    return read_labelled(path, parse, max_bad_share=max_bad_share)
+    return read_labelled(path, parse, rejects=rejects)
 
 
 def _label(value: Any, choices: list[str]) -> int | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from electrify.config import CleaningConfig
+from electrify.data.sources import Document
 from electrify.errors import ConfigError, ElectrifyError
 
 DUPLICATE = "exact duplicate"
@@ -39,8 +40,8 @@ class CleaningCounts:
     num_repaired: int = 0
     removed: Counter[str] = field(default_factory=Counter)
     """Documents left out, by reason."""
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    """Beginnings of the first few, by reason."""
+    examples: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """The first few, by reason: "place" as `path:row`, and with what it "begins"."""
     lengths: dict[str, Counter[int]] = field(default_factory=lambda: {"kept": Counter(), "removed": Counter()})
     """Documents by the bits of their number of letters: at n those of 2**(n - 1) to 2**n - 1."""
     compression: dict[str, Counter[int]] = field(default_factory=lambda: {"kept": Counter(), "removed": Counter()})
@@ -51,19 +52,21 @@ class CleaningCounts:
         self.num_kept += 1
         self.lengths["kept"][num_letters.bit_length()] += 1
 
-    def remove(self, reason: str, num_letters: int, excerpt: str | Callable[[], str]) -> None:
+    def remove(self, reason: str, num_letters: int, place: str, excerpt: str | Callable[[], str]) -> None:
         """Count a document that is left out.
 
         Args:
             reason: Why.
             num_letters: Its length.
+            place: Where it was read, as `path:row`.
             excerpt: The text or its beginning, or what gives it; asked only for the first few.
         """
         self.removed[reason] += 1
         self.lengths["removed"][num_letters.bit_length()] += 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES_PER_REASON:
-            examples.append((excerpt if isinstance(excerpt, str) else excerpt())[:_EXCERPT_LETTERS])
+            text = excerpt if isinstance(excerpt, str) else excerpt()
+            examples.append({"place": place, "begins": text[:_EXCERPT_LETTERS]})
 
     def add(self, other: "CleaningCounts") -> None:
         """Add the counts of a later part of the corpus."""
@@ -126,25 +129,25 @@ class Cleaner:
         self._repair = _repairer() if config.repair else None
         self._language = _language_guesser(config.languages) if config.languages else None
 
-    def clean(self, documents: Sequence[str], counts: CleaningCounts) -> list[str]:
+    def clean(self, documents: Sequence[Document], counts: CleaningCounts) -> list[Document]:
         """Return the documents that stay, in order, repaired if that is asked for.
 
         Args:
-            documents: The texts.
+            documents: The documents.
             counts: Where repairs and the others are counted; what stays is counted by whoever removes duplicates.
         """
         kept = []
         for document in documents:
-            text = self._repair(document).strip() if self._repair else document
-            counts.num_repaired += text != document
+            text = self._repair(document.text).strip() if self._repair else document.text
+            counts.num_repaired += text != document.text
             share = compressed_share(text) if self._measures_compression else None
             reason = self._reason(text, share)
             if share is not None:
                 counts.compression["removed" if reason else "kept"][min(int(share * NUM_BINS), NUM_BINS)] += 1
             if reason:
-                counts.remove(reason, len(text), text or document)
+                counts.remove(reason, len(text), document.place, text or document.text)
             else:
-                kept.append(text)
+                kept.append(Document(text, document.place))
         return kept
 
     @property

@@ -52,7 +52,8 @@ class DuplicateRemover:
         for index, reason in reasons.items():
             begin = int(ends[index] - batch.document_lengths[index])
             first_ids = batch.token_ids[begin : min(begin + _EXCERPT_TOKENS, int(ends[index]))].tolist()
-            self._counts.remove(reason, int(batch.num_letters[index]), partial(self._tokenizer.decode, first_ids))
+            excerpt = partial(self._tokenizer.decode, first_ids)
+            self._counts.remove(reason, int(batch.num_letters[index]), batch.places[index], excerpt)
         for num_letters in batch.num_letters[stays].tolist():
             self._counts.keep(num_letters)
         return stays

@@ -9,12 +9,12 @@ import re
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import xxhash
@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from electrify.config import CleaningConfig
 from electrify.data.cleaning import Cleaner, CleaningCounts
 from electrify.data.packing import segment_document
+from electrify.data.sources import Document
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import DataError
 
 Pack = Literal["dense", "pieces", "segments"]
+T = TypeVar("T")
 
 _BATCH_LETTERS = 1 << 19
 _BATCH_DOCUMENTS = 1 << 12
@@ -46,6 +48,7 @@ class EncodedBatch:
     row_lengths: NDArray[np.int64]  # (R, 2) length_a and length_b of each row; empty unless packed as segments
     text_hashes: NDArray[np.uint64]  # (D,) of the texts as they are used; equal for equal texts
     num_letters: NDArray[np.int64]  # (D,)
+    places: list[str]  # where each of the D was read, as `path:row`
     num_without_tokens: int  # documents of which no token was left; they are not among the D
     num_cut: int  # tokens that did not fit into segments
     cleaning: CleaningCounts  # repairs and removals
@@ -63,14 +66,14 @@ class DocumentEncoder:
     cleaner: Cleaner | None = None
     with_texts: bool = False
 
-    def __call__(self, documents: Sequence[str]) -> EncodedBatch:
+    def __call__(self, documents: Sequence[Document]) -> EncodedBatch:
         """Encode one batch; documents that the cleaner removes or that have no tokens are left out and counted."""
         cleaning = CleaningCounts()
         if self.cleaner:
             documents = self.cleaner.clean(documents, cleaning)
         token_ids: list[NDArray[np.uint32]] = []
         lengths: list[int] = []
-        texts: list[str] = []
+        kept: list[Document] = []
         rows_per_document: list[int] = []
         row_lengths: list[tuple[int, int]] = []
         num_cut = 0
@@ -78,7 +81,7 @@ class DocumentEncoder:
             if not any(map(len, parts)):
                 continue
             if self.pack == "segments":
-                seed = xxhash.xxh3_64_intdigest(document.encode(), seed=_SEGMENT_SEED)
+                seed = xxhash.xxh3_64_intdigest(document.text.encode(), seed=_SEGMENT_SEED)
                 sentences = [part.tolist() for part in parts]
                 segments = segment_document(sentences, max_length=self.max_length, seed=seed)
                 parts = [np.array(segments.token_ids, dtype=np.uint32)]
@@ -89,8 +92,8 @@ class DocumentEncoder:
                 parts = [*parts, np.array([self.tokenizer.sep_id], dtype=np.uint32)]
             token_ids += parts
             lengths.append(sum(map(len, parts)))
-            texts.append(document)
-        hashes = np.array([hash_text(text) for text in texts], dtype=np.uint64)
+            kept.append(document)
+        hashes = np.array([hash_text(one.text) for one in kept], dtype=np.uint64)
         return EncodedBatch(
             token_ids=np.concatenate(token_ids) if token_ids else np.zeros(0, np.uint32),
             document_lengths=np.array(lengths, dtype=np.int64),
@@ -98,19 +101,20 @@ class DocumentEncoder:
             rows_per_document=np.array(rows_per_document or [0] * len(lengths), dtype=np.int64),
             row_lengths=np.array(row_lengths, dtype=np.int64).reshape(-1, 2),
             text_hashes=hashes,
-            num_letters=np.array([len(text) for text in texts], dtype=np.int64),
+            num_letters=np.array([len(one.text) for one in kept], dtype=np.int64),
+            places=[one.place for one in kept],
             num_without_tokens=len(documents) - len(lengths),
             num_cut=num_cut,
             cleaning=cleaning,
-            texts=texts if self.with_texts else [],
+            texts=[one.text for one in kept] if self.with_texts else [],
         )
 
-    def _encode_parts(self, documents: Sequence[str]) -> list[list[NDArray[np.uint32]]]:
+    def _encode_parts(self, documents: Sequence[Document]) -> list[list[NDArray[np.uint32]]]:
         """Return each document as token ids of its parts: its lines for segments, else stretches of bounded length."""
         is_by_line = self.pack == "segments"
-        parts = [document.split("\n") if is_by_line else _stretches(document) for document in documents]
+        parts = [one.text.split("\n") if is_by_line else _stretches(one.text) for one in documents]
         flat = [part for document_parts in parts for part in document_parts]
-        ids = iter([ids for group in _groups(flat) for ids in self.tokenizer.encode_corpus(group)])
+        ids = iter([ids for group in _groups(flat, len) for ids in self.tokenizer.encode_corpus(group)])
         return [[next(ids) for _ in document_parts] for document_parts in parts]
 
 
@@ -145,12 +149,12 @@ def _stretches(document: str) -> list[str]:
 _WHITE_SPACE = re.compile(r"[ \t\r\n]")  # every tokenizer cuts here; at other control characters BERT's does not
 
 
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    group: list[str] = []
+def _groups(items: Iterable[T], letters_of: Callable[[T], int]) -> Iterator[list[T]]:
+    group: list[T] = []
     num_letters = 0
-    for text in texts:
-        group.append(text)
-        num_letters += len(text)
+    for item in items:
+        group.append(item)
+        num_letters += letters_of(item)
         if num_letters >= _BATCH_LETTERS or len(group) >= _BATCH_DOCUMENTS:
             yield group
             group, num_letters = [], 0
@@ -158,18 +162,20 @@ def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
         yield group
 
 
-def encode_documents(documents: Iterable[str], encoder: DocumentEncoder, *, processes: int) -> Iterator[EncodedBatch]:
+def encode_documents(
+    documents: Iterable[Document], encoder: DocumentEncoder, *, processes: int
+) -> Iterator[EncodedBatch]:
     """Encode documents in order.
 
     Args:
-        documents: The texts; read only a few batches ahead.
+        documents: Read only a few batches ahead.
         encoder: What is done with each batch.
         processes: Worker processes; 1 works in this one.
 
     Raises:
         DataError: If a worker died.
     """
-    batches = _groups(documents)
+    batches = _groups(documents, lambda document: len(document.text))
     if processes == 1:
         yield from map(encoder, batches)
         return
@@ -216,6 +222,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _encode_in_worker(documents: list[str]) -> EncodedBatch:
+def _encode_in_worker(documents: list[Document]) -> EncodedBatch:
     assert _worker_encoder is not None  # the pool runs the initializer first
     return _worker_encoder(documents)

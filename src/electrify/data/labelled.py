@@ -73,7 +73,7 @@ def read_labelled(
     path: str | Path,
     parse: Callable[[dict[str, Any], str], E],
     *,
-    max_bad_share: float = 0.0,
+    rejects: Rejects | None = None,
     columns: tuple[str, ...] = (),
 ) -> list[E]:
     """Read the examples of a file.
@@ -81,15 +81,15 @@ def read_labelled(
     Args:
         path: `.jsonl`, `.csv`, `.tsv` or `.parquet`, also `.gz`, `.zst` or `.bz2`.
         parse: Makes an example of a row's fields and its place; raises `BadRowError`.
-        max_bad_share: Highest share of bad rows; they are left out. 0 allows none, so that no score is measured on less
-            than the whole file.
+        rejects: Where bad rows are counted, which are left out, and how many are put up with. None puts up with none,
+            so that no score is measured on less than the whole file.
         columns: Names of the columns of a `.csv` or `.tsv` file that has no header; empty reads them from its first
         row.
 
     Raises:
         DataError: If too many rows are bad, naming the first, or there are none.
     """
-    rejects = Rejects(max_bad_share)
+    rejects = rejects or Rejects(0.0)
     examples: list[E] = []
     with progress.bar("Reading examples") as bar, open_source(Path(path)) as source:
         for number, row in read_rows(source, rejects, header=columns):
@@ -116,7 +116,7 @@ def read_examples(
     text_b_field: str | None = None,
     label_field: str = "label",
     needs_labels: bool = True,
-    max_bad_share: float = 0.0,
+    rejects: Rejects | None = None,
     fields: TextFields | None = None,
     columns: tuple[str, ...] = (),
 ) -> list[Example]:
@@ -128,7 +128,7 @@ def read_examples(
         text_b_field: Field of a pair's second text; None takes a usual one if there is one.
         label_field: Field of the label. Numbers become their text, true and false "true" and "false".
         needs_labels: Whether a row without a label is bad; otherwise its label is None.
-        max_bad_share: Highest share of bad rows; they are left out.
+        rejects: Where bad rows are counted, and how many are put up with; none if not given.
         fields: All names at once; the three above are then not read.
         columns: Names of the columns of a table without a header.
     """
@@ -136,7 +136,7 @@ def read_examples(
     return read_labelled(
         path,
         lambda row, place: parse_example(row, place, names, needs_labels=needs_labels),
-        max_bad_share=max_bad_share,
+        rejects=rejects,
         columns=columns,
     )
 

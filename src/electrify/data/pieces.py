@@ -3,9 +3,9 @@
 A corpus is dealt to tasks as stretches of consecutive files. A task reads, cleans and encodes its documents into one
 file; whoever assembles the shards reads the files one after another, and so sees what one process would have made.
 
-`00000.piece` holds batches of documents, each as seven NumPy arrays one after another: of numbers, so nothing is
-pickled or, when they are read, unpickled. `00000.json` holds the counts and appears last, so a task that was killed
-leaves nothing that looks finished.
+`00000.piece` holds batches of documents, each as eight NumPy arrays one after another: of numbers (the places of the
+documents as UTF-8), so nothing is pickled or, when they are read, unpickled. `00000.json` holds the counts and appears
+last, so a task that was killed leaves nothing that looks finished.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ from electrify.data.cleaning import Cleaner, CleaningCounts
 from electrify.data.encoding import DocumentEncoder, EncodedBatch, Pack, encode_documents
 from electrify.data.rejects import Rejects
 from electrify.data.shards import Part
-from electrify.data.sources import SourceOptions, read_documents
+from electrify.data.sources import SourceOptions, read_placed_documents
 from electrify.data.tokenizer import Tokenizer
 from electrify.files import read_json, write_json
 
@@ -33,6 +33,8 @@ _ARRAYS = (
     "text_hashes",
     "num_letters",
 )
+
+_BETWEEN_PLACES = "\0"  # the one letter that no path has
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class MakePiece:
         rejects = Rejects(1.0)  # whether it was too much is decided over the whole corpus
         cleaning, num_without_tokens, num_cut = CleaningCounts(), 0, 0
         options = replace(self.options, max_bad_share=1.0)
-        documents = read_documents(files, options, rejects, label=f"Preparing {part}, {rank + 1} of {world_size}")
+        label = f"Preparing {part}, {rank + 1} of {world_size}"
+        documents = read_placed_documents(files, options, rejects, label=label)
         with piece_path(self.folder, rank).open("wb") as file:
             for batch in encode_documents(documents, encoder, processes=1):
                 _write_batch(file, batch)
@@ -135,12 +138,22 @@ def read_piece(folder: Path, rank: int) -> Iterator[EncodedBatch]:
     with path.open("rb") as file:
         while file.tell() < size_bytes:
             arrays = {name: np.lib.format.read_array(file) for name in _ARRAYS}
-            yield EncodedBatch(**arrays, num_without_tokens=0, num_cut=0, cleaning=CleaningCounts(), texts=[])
+            places = np.lib.format.read_array(file).tobytes().decode(errors="surrogateescape")
+            yield EncodedBatch(
+                **arrays,
+                places=places.split(_BETWEEN_PLACES)[: len(arrays["num_letters"])],
+                num_without_tokens=0,
+                num_cut=0,
+                cleaning=CleaningCounts(),
+                texts=[],
+            )
 
 
 def _write_batch(file: BinaryIO, batch: EncodedBatch) -> None:
     for name in _ARRAYS:
         np.lib.format.write_array(file, getattr(batch, name))
+    places = _BETWEEN_PLACES.join(batch.places).encode(errors="surrogateescape")
+    np.lib.format.write_array(file, np.frombuffer(places, dtype=np.uint8))
 
 
 def _documents(texts: Iterable[str]) -> Iterator[Any]:

@@ -33,21 +33,21 @@ class QuestionExample:
 
 
 def read_questions(
-    path: str | Path, *, needs_answers: bool = True, max_bad_share: float = 0.0
+    path: str | Path, *, needs_answers: bool = True, rejects: Rejects | None = None
 ) -> list[QuestionExample]:
     """Read questions.
 
     Args:
         path: SQuAD's `.json`, or rows in a file that `labelled.read_labelled` reads.
         needs_answers: Whether a row without answers is bad; otherwise its answers are None.
-        max_bad_share: Highest share of bad rows; they are left out.
+        rejects: Where bad rows are counted, and how many are put up with; none if not given.
 
     Raises:
         DataError: If too many rows are bad, naming the first: an offset that does not match its answer, for one.
     """
     if Path(path).suffix.lower() == ".json":
-        return _read_nested(Path(path), needs_answers=needs_answers, max_bad_share=max_bad_share)
-    return read_labelled(path, lambda row, place: _parse(row, place, needs_answers), max_bad_share=max_bad_share)
+        return _read_nested(Path(path), needs_answers=needs_answers, rejects=rejects or Rejects(0.0))
+    return read_labelled(path, lambda row, place: _parse(row, place, needs_answers), rejects=rejects)
 
 
 def _parse(row: dict[str, Any], place: str, needs_answers: bool) -> QuestionExample:
@@ -85,8 +85,7 @@ def _answers(row: dict[str, Any], context: str) -> tuple[tuple[int, str], ...]:
     return tuple(checked)
 
 
-def _read_nested(path: Path, *, needs_answers: bool, max_bad_share: float) -> list[QuestionExample]:
-    rejects = Rejects(max_bad_share)
+def _read_nested(path: Path, *, needs_answers: bool, rejects: Rejects) -> list[QuestionExample]:
     examples = []
     for number, row in enumerate(_rows_of_squad(path), start=1):
         place = f"{path}:question {number}"

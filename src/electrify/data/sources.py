@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from electrify import progress
 from electrify.data.records import (
@@ -28,6 +28,13 @@ from electrify.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 ENDINGS = (".txt", *RECORD_ENDINGS)
+
+
+class Document(NamedTuple):
+    """A text and where it was read, as `path:row`."""
+
+    text: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,13 @@ def _is_hidden(path: Path) -> bool:
 def read_documents(
     files: Sequence[Path], options: SourceOptions, rejects: Rejects, *, label: str = "Reading"
 ) -> Iterator[str]:
+    """Yield the texts of the documents that `read_placed_documents` yields; arguments and errors are its own."""
+    return (document.text for document in read_placed_documents(files, options, rejects, label=label))
+
+
+def read_placed_documents(
+    files: Sequence[Path], options: SourceOptions, rejects: Rejects, *, label: str = "Reading"
+) -> Iterator[Document]:
     """Yield the documents of the files in order, without white space around them.
 
     Args:
@@ -114,14 +128,15 @@ def read_documents(
             done_bytes = 0
             with open_source(path) as source:
                 for number, text in _read_texts(source, options, rejects):
-                    document = _check_text(text, f"{path}:{number}", options, rejects)
+                    place = f"{path}:{number}"
+                    document = _check_text(text, place, options, rejects)
                     if document is None:
                         continue
                     num_bytes = len(document.encode())
                     rejects.keep(num_bytes)
                     bar.advance(source.position_bytes - done_bytes, documents=1, MB=num_bytes / 1e6)
                     done_bytes = source.position_bytes
-                    yield document
+                    yield Document(document, place)
             bar.advance(path.stat().st_size - done_bytes)
     rejects.check()
 

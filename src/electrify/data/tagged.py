@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from electrify.data.labelled import BadRowError, read_labelled, required
-from electrify.data.rejects import EMPTY, NOT_TEXT
+from electrify.data.rejects import EMPTY, NOT_TEXT, Rejects
 
 OTHER_LENGTH = "tags of another number"
 
@@ -26,7 +26,7 @@ def read_tagged(
     words_field: str = "tokens",
     tags_field: str = "tags",
     needs_tags: bool = True,
-    max_bad_share: float = 0.0,
+    rejects: Rejects | None = None,
 ) -> list[TaggedExample]:
     """Read tagged sentences.
 
@@ -35,7 +35,7 @@ def read_tagged(
         words_field: Field with the list of words.
         tags_field: Field with the list of tags, as many.
         needs_tags: Whether a row without tags is bad; otherwise its tags are None.
-        max_bad_share: Highest share of bad rows; they are left out.
+        rejects: Where bad rows are counted, and how many are put up with; none if not given.
     """
 
     def parse(row: dict[str, Any], place: str) -> TaggedExample:
@@ -51,7 +51,7 @@ def read_tagged(
             )
         return TaggedExample(words, tags, place)
 
-    return read_labelled(path, parse, max_bad_share=max_bad_share)
+    return read_labelled(path, parse, rejects=rejects)
 
 
 def _strings(row: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -60,9 +60,13 @@ def _unusable(report: PrepareReport) -> Table:
 
 
 def _examples(counts: CleaningCounts) -> Table:
-    rows = [[reason, example] for reason, examples in counts.examples.items() for example in examples]
+    rows = [
+        [reason, example["place"], example["begins"]]
+        for reason, examples in counts.examples.items()
+        for example in examples
+    ]
     note = "The beginnings of the first few of each; duplicates as the tokenizer spells them."
-    return Table("Examples of what was left out", ["reason", "begins with"], rows, note)
+    return Table("Examples of what was left out", ["reason", "file and row", "begins with"], rows, note)
 
 
 def _pictures(counts: CleaningCounts) -> list[Picture]:

@@ -9,6 +9,7 @@ from electrify.config import FinetuneConfig
 from electrify.data.choices import read_choices
 from electrify.data.labelled import TEXT_FIELD, TextFields, read_examples
 from electrify.data.questions import read_questions
+from electrify.data.rejects import Rejects
 from electrify.data.tagged import read_tagged
 from electrify.errors import ConfigError, did_you_mean
 from electrify.tasks import answering, choice, classification, multilabel, ranking, regression, tagging
@@ -63,9 +64,16 @@ def read_part(
     *,
     fields: Fields | None = None,
     needs_labels: bool = True,
-    max_bad_share: float = 0.0,
+    rejects: Rejects | None = None,
 ) -> list[Any]:
     """Read the examples of a file for a kind of task.
+
+    Args:
+        kind: Its name.
+        path: The file.
+        fields: Names of its fields.
+        needs_labels: Whether a row without a label is bad.
+        rejects: Where bad rows are counted, and how many are put up with; none if not given.
 
     Raises:
         DataError: If too many rows are bad, naming the first with its file and row, or there are none.
@@ -75,15 +83,11 @@ def read_part(
     text = fields.text or TEXT_FIELD
     if kind == tagging.KIND:
         words = fields.text or "tokens"
-        return read_tagged(
-            path, words_field=words, tags_field=label, needs_tags=needs_labels, max_bad_share=max_bad_share
-        )
+        return read_tagged(path, words_field=words, tags_field=label, needs_tags=needs_labels, rejects=rejects)
     if kind == answering.KIND:
-        return read_questions(path, needs_answers=needs_labels, max_bad_share=max_bad_share)
+        return read_questions(path, needs_answers=needs_labels, rejects=rejects)
     if kind == choice.KIND:
-        return read_choices(
-            path, text_field=text, label_field=label, needs_labels=needs_labels, max_bad_share=max_bad_share
-        )
+        return read_choices(path, text_field=text, label_field=label, needs_labels=needs_labels, rejects=rejects)
     names = TextFields(
         text,
         fields.text_b,
@@ -91,9 +95,7 @@ def read_part(
         labels=label if kind == multilabel.KIND else None,
         group=(fields.group or _DEFAULT_GROUP) if kind == ranking.KIND else None,
     )
-    return read_examples(
-        path, fields=names, needs_labels=needs_labels, max_bad_share=max_bad_share, columns=fields.columns
-    )
+    return read_examples(path, fields=names, needs_labels=needs_labels, rejects=rejects, columns=fields.columns)
 
 
 def build_task(kind: str, examples: Sequence[Any], config: FinetuneConfig) -> Task:

@@ -188,9 +188,20 @@ class SeedRun:
             (loss / weight).backward()
             self._totals[0] += loss.detach()
         self._totals[1] += weight
+        if len(self.streams) > 1:
+            self._touch_other_heads()
         factor = learning_rate_factor(self.step / self._schedule.num_steps, self._schedule)
         self._optimizer.step(factor)
         self.step += 1
+
+    def _touch_other_heads(self) -> None:
+        """Give the heads that had nothing to learn a gradient of 0, as in one graph with all tasks.
+
+        Passed over, their optimizer's means and counts would depend on which task came when, which no state holds.
+        """
+        for parameter in self._tensors().values():
+            if parameter.grad is None and parameter.requires_grad:
+                parameter.grad = torch.zeros_like(parameter)
 
     def _end_epoch(self, epoch: int) -> None:
         total, weight = self._totals.tolist()

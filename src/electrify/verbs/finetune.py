@@ -5,12 +5,13 @@ the validation part is kept, and the best seed's network is what the output fold
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from electrify.config import FinetuneConfig
+from electrify.data.rejects import Rejects
 from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import ConfigError, did_you_mean
 from electrify.files import refuse_existing
@@ -25,10 +26,11 @@ from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
 from electrify.verbs.baseline import compare_with
 from electrify.verbs.finetune_report import FinetuneReport, publish, summarise, summarise_metrics
-from electrify.verbs.finetune_state import Finished, WorkFolder
+from electrify.verbs.finetune_state import Finished, Trained, WorkFolder
 
 _LOG = logging.getLogger(__name__)
 SEEDS = (0, 1, 2, 3, 4)
+_ONLY = ""  # name of the task where there is only one
 
 __all__ = ["FinetuneReport", "finetune", "summarise"]
 
@@ -104,7 +106,7 @@ def finetune(
     folder = resolve_folder(model)
     tokenizer = load_tokenizer(folder)
     check_length(folder, config)
-    examples = {part: read_part(task, path, fields=names, max_bad_share=max_bad_share) for part, path in files.items()}
+    examples, rejects = read_parts(task, files, fields=names, max_bad_share=max_bad_share)
     prepared = _prepare(folder, tokenizer, build_task(task, examples["train"], config), examples, config, init)
     settings = {**config.model_dump(), "model": str(model), **{part: str(path) for part, path in files.items()}}
     work = WorkFolder(target, {"settings": settings, "task": task, "init": init, "seeds": list(seeds)})
@@ -117,13 +119,14 @@ def finetune(
         for seed in seeds:
             finished = _train_seed(prepared, seed, work, progress)
             results.append(finished.result)
-            judgements |= {(seed, part): judgement for part, judgement in finished.judgements.items()}
+            judgements |= {(seed, part): judgement for part, judgement in finished.trained[_ONLY].judgements.items()}
             if best is None or _score(finished.result, prepared) > _score(best.result, prepared):
                 best = finished
     assert best is not None
+    trained = best.trained[_ONLY]
     comparison = None
     if baseline is not None:
-        comparison = compare_with(baseline, judgements, metric=prepared.metric, task=best.task)
+        comparison = compare_with(baseline, judgements, metric=prepared.metric, task=trained.task)
     report = FinetuneReport(
         output=str(target),
         task=task,
@@ -142,11 +145,35 @@ def finetune(
         counts={part: encoded.counts for part, encoded in prepared.parts.items() if encoded.counts},
         validation_metrics=summarise_metrics([one.validation for one in results]),
         test_metrics=summarise_metrics([one.test for one in results if one.test]),
+        num_rejected={part: dict(one.counts) for part, one in rejects.items() if one.num_bad},
+        rejected_places={part: one.describe() for part, one in rejects.items() if one.num_bad},
         comparison=comparison,
     )
-    publish(best.network, best.task, tokenizer, config, report, judgements, target)
+    publish(trained.network, trained.task, tokenizer, config, report, judgements, target)
     work.remove()
     return report
+
+
+def read_parts(
+    kind: str, files: Mapping[str, str | Path], *, fields: Fields | None, max_bad_share: float
+) -> tuple[dict[str, list[Any]], dict[str, Rejects]]:
+    """Read all parts of a task.
+
+    Args:
+        kind: Of the task.
+        files: By part.
+        fields: Names of their fields.
+        max_bad_share: Highest share of bad rows in each.
+
+    Returns:
+        The examples, and what was left out, both by part.
+
+    Raises:
+        DataError: If too much of a part is bad.
+    """
+    rejects = {part: Rejects(max_bad_share) for part in files}
+    examples = {part: read_part(kind, path, fields=fields, rejects=rejects[part]) for part, path in files.items()}
+    return examples, rejects
 
 
 def check_length(folder: Path, config: FinetuneConfig) -> None:
@@ -210,14 +237,14 @@ def _prepare(
 
 
 def _train_seed(prepared: _Prepared, seed: int, work: WorkFolder, progress: Bar) -> Finished:
-    known = work.finished(seed, prepared.task)
+    known = work.finished(seed, {_ONLY: prepared.task})
     if known is not None:
         progress.advance(prepared.config.num_epochs)
         return known
     network: TaskNetwork = new_network(
         prepared.folder, prepared.task, init=prepared.init, seed=seed, dropout=prepared.config.dropout
     )
-    stream = Stream("", prepared.task, prepared.parts, network, prepared.metric)
+    stream = Stream(_ONLY, prepared.task, prepared.parts, network, prepared.metric)
     run = SeedRun(
         [stream],
         prepared.config,
@@ -236,7 +263,7 @@ def _train_seed(prepared: _Prepared, seed: int, work: WorkFolder, progress: Bar)
         test=None if test is None else test.metrics(),
         history=run.history,
     )
-    finished = Finished(result, judgements, stream.network, stream.task)
+    finished = Finished(result, {_ONLY: Trained(stream.task, stream.network, judgements)})
     work.save_finished(finished, prepared.tokenizer, prepared.config)
     return finished
 

@@ -51,6 +51,10 @@ class FinetuneReport:
     settings: dict[str, Any]
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """What was cut or repaired in each part, by name."""
+    num_rejected: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Rows of each part that could not be used and were left out, by what is wrong."""
+    rejected_places: dict[str, str] = field(default_factory=dict)
+    """The same on one line with the first places of each kind, as `path:row`."""
     validation_metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     """All metrics of the validation part, summarised like `validation`."""
     test_metrics: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -2,13 +2,14 @@
 
     request.json               what was asked for; a run that asks for something else does not go on with it
     seed-3/state/step-…/       the running seed, see `training.checkpoints`
-    seed-0/done/               a finished seed: network, result.json and judgements
+    seed-0/done/               a finished seed: network, result.json and judgements; of several tasks a folder each
 
 Nothing is written before `checkpoint_minutes` are over, so short runs leave no trace.
 """
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,18 @@ from electrify.tasks.run import SeedResult
 from electrify.tasks.task import Task
 from electrify.verbs.finetuned import open_finetuned, save_finetuned
 
-_REQUEST, _RESULT = "request.json", "result.json"
+_REQUEST, _RESULT, _JUDGEMENTS = "request.json", "result.json", "judgements"
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a seed made of one task."""
+
+    task: Task
+    """With what was fitted after training."""
+    network: TaskNetwork
+    judgements: dict[str, Judgement]
+    """By part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +44,8 @@ class Finished:
     """A seed that is done."""
 
     result: SeedResult
-    judgements: dict[str, Judgement]
-    """By part."""
-    network: TaskNetwork
-    task: Task
-    """With what was fitted after training."""
+    trained: dict[str, Trained]
+    """By the name of the task; a single task has the name ""."""
 
 
 class WorkFolder:
@@ -83,18 +92,25 @@ class WorkFolder:
         if not (self.folder / _REQUEST).exists():
             write_json(self.folder / _REQUEST, self._request)
 
-    def finished(self, seed: int, task: Task) -> Finished | None:
-        """Return a seed that an earlier run finished; None if it did not."""
+    def finished(self, seed: int, tasks: Mapping[str, Task]) -> Finished | None:
+        """Return a seed that an earlier run finished; None if it did not.
+
+        Args:
+            seed: Which one.
+            tasks: What is trained, by name.
+        """
         folder = self.folder / f"seed-{seed}" / "done"
         if not folder.is_dir():
             return None
-        opened = open_finetuned(folder)
-        result = SeedResult(**read_json(folder / _RESULT))
-        judgements = {
-            path.stem: Judgement(read_columns(path), formula_of(task))
-            for path in sorted(folder.glob("judgements/*.safetensors"))
-        }
-        return Finished(result, judgements, opened.network, opened.task)
+        trained = {}
+        for name, task in tasks.items():
+            opened = open_finetuned(folder / name)
+            judgements = {
+                path.stem: Judgement(read_columns(path), formula_of(task))
+                for path in sorted((folder / name / _JUDGEMENTS).glob("*.safetensors"))
+            }
+            trained[name] = Trained(opened.task, opened.network, judgements)
+        return Finished(SeedResult(**read_json(folder / _RESULT)), trained)
 
     def save_finished(self, finished: Finished, tokenizer: Tokenizer, config: FinetuneConfig) -> None:
         """Keep a finished seed if there are states already or the run has lasted for `checkpoint_minutes`."""
@@ -104,11 +120,12 @@ class WorkFolder:
         self.note_request()
         seed = self.folder / f"seed-{finished.result.seed}"
         with new_folder(seed / "done") as temporary:
-            save_finetuned(temporary, finished.network, finished.task, tokenizer, config)
             write_json(temporary / _RESULT, asdict(finished.result))
-            (temporary / "judgements").mkdir()
-            for part, judgement in finished.judgements.items():
-                write_columns(judgement.columns, temporary / "judgements" / f"{part}.safetensors")
+            for name, one in finished.trained.items():
+                (temporary / name / _JUDGEMENTS).mkdir(parents=True)
+                save_finetuned(temporary / name, one.network, one.task, tokenizer, config)
+                for part, judgement in one.judgements.items():
+                    write_columns(judgement.columns, temporary / name / _JUDGEMENTS / f"{part}.safetensors")
         shutil.rmtree(seed / "state", ignore_errors=True)
 
     def remove(self) -> None:

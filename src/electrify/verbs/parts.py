@@ -25,7 +25,7 @@ from electrify.data.pieces import MakePiece, read_counts, read_piece
 from electrify.data.rejects import Rejects
 from electrify.data.shard_writer import ShardWriter
 from electrify.data.shards import PARTS, Part, token_dtype
-from electrify.data.sources import SourceOptions, read_documents
+from electrify.data.sources import SourceOptions, read_placed_documents
 from electrify.errors import DataError, ElectrifyError
 from electrify.files import read_json, write_json
 
@@ -114,7 +114,8 @@ def stream_parts(
     """
     with _parts(folder, encoder, options, shard_tokens) as parts:
         for part in _READ_ORDER:
-            documents = read_documents(files[part], options, parts.written.rejects[part], label=f"Preparing {part}")
+            rejects = parts.written.rejects[part]
+            documents = read_placed_documents(files[part], options, rejects, label=f"Preparing {part}")
             share = 1.0 if part == "validation" else encoder.validation_share
             for batch in encode_documents(documents, replace(encoder, validation_share=share), processes=processes):
                 parts.add(batch)

@@ -139,6 +139,7 @@ def run_together(
     overrides: Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
     temperature: float = 1.0,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> TogetherReport:
     """Fine-tune one body on the tasks of a suite at once; see `together.finetune_together`.
@@ -161,7 +162,14 @@ def run_together(
     ]
     config = loaded.config(SuiteTask(name="together", kind="", train="", valid=""), overrides or {})
     return finetune_together(
-        model, files, output=output, seeds=seeds, config=config, temperature=temperature, overwrite=overwrite
+        model,
+        files,
+        output=output,
+        seeds=seeds,
+        config=config,
+        temperature=temperature,
+        resume=resume,
+        overwrite=overwrite,
     )
 
 

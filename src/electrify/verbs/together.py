@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from electrify.config import FinetuneConfig
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.rejects import Rejects
+from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import ConfigError
 from electrify.files import new_folder, refuse_existing, write_json
 from electrify.models.checkpoint import resolve_folder
-from electrify.progress import bar
+from electrify.progress import Bar, bar
 from electrify.runs import describe_environment
 from electrify.tasks.batches import choose_place
-from electrify.tasks.kinds import Fields, build_task, check_kind, read_part
+from electrify.tasks.judgement import Judgement
+from electrify.tasks.kinds import Fields, build_task, check_kind
 from electrify.tasks.networks import new_network, share_body
-from electrify.tasks.run import SeedRun, Stream
-from electrify.verbs.finetune import SEEDS, check_length, choose_metric, encode_parts
+from electrify.tasks.run import SeedResult, SeedRun, Stream
+from electrify.tasks.task import Encoded, Task
+from electrify.verbs.finetune import SEEDS, check_length, choose_metric, encode_parts, read_parts
 from electrify.verbs.finetune_report import summarise, summarise_metrics
+from electrify.verbs.finetune_state import Finished, Trained, WorkFolder
 from electrify.verbs.finetuned import save_finetuned
 
 
@@ -51,12 +55,27 @@ class TogetherReport:
 
     output: str
     tasks: dict[str, dict[str, Any]]
-    """By task: "kind", "metric", and "validation" and "test", each metric summarised over the seeds."""
+    """By task: "kind", "metric", "validation" and "test" with each metric summarised over the seeds, and what was left
+    out of each part ("num_rejected", "rejected_places")."""
     mean: dict[str, Any]
     """Mean over tasks of their validation metrics, summarised over the seeds; it chooses epoch and seed."""
     published_seed: int
     seeds: list[int]
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What all seeds have in common."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    tasks: dict[str, Task]
+    parts: dict[str, dict[str, Encoded]]
+    metrics: dict[str, str]
+    """By task, as the two above."""
+    config: FinetuneConfig
+    temperature: float
 
 
 def finetune_together(
@@ -67,6 +86,7 @@ def finetune_together(
     seeds: Sequence[int] = SEEDS,
     config: FinetuneConfig | None = None,
     temperature: float = 1.0,
+    resume: bool = False,
     overwrite: bool = False,
 ) -> TogetherReport:
     """Train one body on several tasks.
@@ -78,6 +98,7 @@ def finetune_together(
         seeds: One run each.
         config: Settings, the same for all.
         temperature: 1 mixes steps by the size of the tasks, higher more evenly; see `tasks.mixing`.
+        resume: Go on with what an interrupted run left beside `output`.
         overwrite: Replace what is in `output`.
 
     Raises:
@@ -89,64 +110,105 @@ def finetune_together(
     target = Path(output)
     refuse_existing(target, overwrite=overwrite)
     folder = resolve_folder(model)
-    tokenizer = load_tokenizer(folder)
     check_length(folder, config)
-    place = choose_place(config.precision, pad_id=tokenizer.pad_id)
-    prepared = []
+    prepared = _Prepared(folder, load_tokenizer(folder), {}, {}, {}, config, temperature)
+    rejects: dict[str, dict[str, Rejects]] = {}
     for one in tasks:
-        examples = {
-            part: read_part(one.kind, path, fields=one.fields, max_bad_share=one.max_bad_share)
-            for part, path in one.files.items()
-        }
+        examples, rejects[one.name] = read_parts(
+            one.kind, one.files, fields=one.fields, max_bad_share=one.max_bad_share
+        )
         task = build_task(one.kind, examples["train"], config)
-        prepared.append((one, task, encode_parts(task, examples, tokenizer, config.max_length)))
+        prepared.tasks[one.name] = task
+        prepared.parts[one.name] = encode_parts(task, examples, prepared.tokenizer, config.max_length)
+        prepared.metrics[one.name] = choose_metric(task, one.metric)
+    settings = {**config.model_dump(), "model": str(model), "temperature": temperature}
+    files = {one.name: {part: str(path) for part, path in one.files.items()} for one in tasks}
+    work = WorkFolder(target, {"settings": settings, "tasks": files, "seeds": list(seeds)})
+    work.begin(resume=resume, overwrite=overwrite)
 
-    best: tuple[float, int, list[Stream]] | None = None
-    scores: dict[str, dict[str, list[dict[str, float]]]] = {one.name: {} for one in tasks}
+    best: Finished | None = None
     means: list[float] = []
+    judged: list[dict[str, dict[str, Judgement]]] = []  # of each seed, by task and part
     with bar("Fine-tuning", total=float(config.num_epochs * len(seeds))) as progress:
         for seed in seeds:
-            networks = [
-                new_network(folder, task, init="pretrained", seed=seed, dropout=config.dropout)
-                for _, task, _ in prepared
-            ]
-            share_body(networks)
-            streams = [
-                Stream(one.name, task, parts, network, choose_metric(task, one.metric))
-                for (one, task, parts), network in zip(prepared, networks, strict=True)
-            ]
-            run = SeedRun(streams, config, seed=seed, place=place, temperature=temperature)
-            run.train(progress)
-            values = []
-            for stream, judgements in zip(streams, run.judge(), strict=True):
-                for part, judgement in judgements.items():
-                    scores[stream.name].setdefault(part, []).append(judgement.metrics())
-                values.append(scores[stream.name]["validation"][-1][stream.metric])
-            means.append(sum(values) / len(values))
-            if best is None or means[-1] > best[0]:
-                best = means[-1], seed, streams
+            finished = _train_seed(prepared, seed, work, progress)
+            means.append(_mean_score(finished, prepared))
+            judged.append({name: one.judgements for name, one in finished.trained.items()})
+            if best is None or means[-1] > max(means[:-1]):
+                best = finished
     assert best is not None
     report = TogetherReport(
         output=str(target),
         tasks={
-            stream.name: {
-                "kind": stream.task.kind,
-                "metric": stream.metric,
-                **{part: summarise_metrics(values) for part, values in scores[stream.name].items()},
+            name: {
+                "kind": task.kind,
+                "metric": prepared.metrics[name],
+                "num_rejected": {part: dict(one.counts) for part, one in rejects[name].items() if one.num_bad},
+                "rejected_places": {part: one.describe() for part, one in rejects[name].items() if one.num_bad},
+                **{
+                    part: summarise_metrics([one[name][part].metrics() for one in judged])
+                    for part in prepared.parts[name]
+                    if part != "train"
+                },
             }
-            for stream in best[2]
+            for name, task in prepared.tasks.items()
         },
         mean=summarise(means),
-        published_seed=best[1],
+        published_seed=best.result.seed,
         seeds=list(seeds),
-        settings={**config.model_dump(), "model": str(model), "temperature": temperature},
+        settings=settings,
     )
     with new_folder(target) as temporary:
-        for stream in best[2]:
-            (temporary / stream.name).mkdir()
-            save_finetuned(temporary / stream.name, stream.network, stream.task, tokenizer, config)
+        for name, trained in best.trained.items():
+            (temporary / name).mkdir()
+            save_finetuned(temporary / name, trained.network, trained.task, prepared.tokenizer, config)
         write_json(temporary / "results.json", {**asdict(report), "environment": describe_environment()})
+    work.remove()
     return report
+
+
+def _train_seed(prepared: _Prepared, seed: int, work: WorkFolder, progress: Bar) -> Finished:
+    known = work.finished(seed, prepared.tasks)
+    if known is not None:
+        progress.advance(prepared.config.num_epochs)
+        return known
+    config = prepared.config
+    networks = [
+        new_network(prepared.folder, task, init="pretrained", seed=seed, dropout=config.dropout)
+        for task in prepared.tasks.values()
+    ]
+    share_body(networks)
+    streams = [
+        Stream(name, task, prepared.parts[name], network, prepared.metrics[name])
+        for (name, task), network in zip(prepared.tasks.items(), networks, strict=True)
+    ]
+    run = SeedRun(
+        streams,
+        config,
+        seed=seed,
+        place=choose_place(config.precision, pad_id=prepared.tokenizer.pad_id),
+        temperature=prepared.temperature,
+        folder=work.states(seed),
+        before_save=work.note_request,
+    )
+    run.train(progress)
+    trained = {
+        stream.name: Trained(stream.task, stream.network, judgements)
+        for stream, judgements in zip(streams, run.judge(), strict=True)
+    }
+    validation = {
+        f"{name}.{metric}": value
+        for name, one in trained.items()
+        for metric, value in one.judgements["validation"].metrics().items()
+    }
+    finished = Finished(SeedResult(seed, run.best_epoch, validation, None, run.history), trained)
+    work.save_finished(finished, prepared.tokenizer, config)
+    return finished
+
+
+def _mean_score(finished: Finished, prepared: _Prepared) -> float:
+    scores = [finished.result.validation[f"{name}.{metric}"] for name, metric in prepared.metrics.items()]
+    return sum(scores) / len(scores)
 
 
 def _check(tasks: Sequence[TaskFiles], temperature: float) -> None:
