@@ -16,7 +16,7 @@ from electrify.bench.operations import step_bytes
 from electrify.bench.rows import made_up_tokenizer
 from electrify.bench.step import StepReport, bench_step
 from electrify.models.build import generator_config
-from electrify.pretraining.networks import discriminator_config
+from electrify.pretraining.networks import encoder_config
 from electrify.pretraining.objectives import build_rtd
 from electrify.recipes import load_recipe
 
@@ -51,7 +51,7 @@ def floor_by_bytes(report: StepReport, rate: float) -> float:
     settings = report.settings
     config = load_recipe(settings["recipe"], {"model": {**NO_DROPOUT, "max_positions": max(512, settings["length"])}})
     tokenizer = made_up_tokenizer(settings["vocabulary"])
-    discriminator = discriminator_config(config.model, tokenizer)
+    discriminator = encoder_config(config.model, tokenizer)
     generator = generator_config(
         discriminator,
         hidden_ratio=config.model.generator_hidden_ratio,

@@ -6,7 +6,8 @@ what `electrify config` prints above the key and what `--help` shows. Nothing he
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
@@ -32,16 +33,16 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The two networks."""
+    """The networks. Of two, the sizes are those of the one that is fine-tuned later; generator_* are of the other."""
 
     body: Literal["electra", "modernbert"] = "modernbert"
     """Kind of network: "electra", as published, or "modernbert" (pre-norm, rotary positions, GeGLU)."""
     hidden_size: Positive = 128
-    """Width of the discriminator."""
+    """Width of the discriminator, or of what stands in its place."""
     num_layers: Positive = 4
-    """Layers of the discriminator."""
+    """Its layers."""
     num_heads: Positive = 2
-    """Attention heads of the discriminator; must divide hidden_size."""
+    """Its attention heads; must divide hidden_size."""
     intermediate_size: Positive = 512
     """Width inside the feed-forward layers."""
     embedding_size: Positive | None = None
@@ -49,53 +50,67 @@ class ModelConfig(Section):
     max_positions: Positive = 512
     """Longest input in tokens that the published model takes."""
     dropout: Probability = 0.0
-    """Share of hidden units dropped in both networks."""
+    """Share of hidden units dropped in all networks."""
     attention_dropout: Probability = 0.0
-    """Share of attention weights dropped in both networks."""
+    """Share of attention weights dropped in all networks."""
     local_attention: Positive = 128
     """modernbert: tokens that a local layer sees around each token, both sides together."""
     global_attention_every: Positive = 3
     """modernbert: every n-th layer sees the whole input, beginning with the first."""
     generator_hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Width, feed-forward width and heads of the generator, relative to the discriminator."""
+    """Kinds with a generator: its width, feed-forward width and heads, relative to the discriminator."""
     generator_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Layers of the generator, relative to the discriminator."""
+    """Kinds with a generator: its layers, relative to the discriminator."""
     embedding_sharing: Literal["none", "word", "all"] = "word"
-    """Embeddings that both networks share: none, the word table, or the whole block (positions, types, norm) too."""
+    """Kinds with a generator: what both embed with: nothing in common, the word table, or the whole block."""
     embedding_init: Literal["normal", "cooccurrence"] = "normal"
     """How token embeddings start: "normal" at random, "cooccurrence" from which tokens stand near which in the data."""
     share_layers: bool = False
-    """Whether the generator's layers are the discriminator's lowest ones; needs generator_hidden_ratio = 1."""
+    """Kinds with a generator: whether its layers are the discriminator's lowest; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"
-    """electra: how the discriminator's last layer starts; "glorot" as in the original's code."""
+    """electra, rtd, electra-15: how the discriminator's last layer starts; "glorot" as in the original's code."""
 
 
 class MaskingConfig(Section):
-    """Which tokens the generator has to fill in."""
+    """Which tokens have to be filled in, by the generator where there is one; clm fills in none."""
 
     mask_prob: OpenShare = 0.15
     """Share of tokens chosen in each row."""
     mask_token_prob: Share = 0.85
-    """Of those, share shown to the generator as [MASK]; the rest keep their token."""
+    """Of those, share shown as [MASK]."""
+    random_token_prob: Share = 0.0
+    """Of those, share shown as a random token (BERT: 0.1, with mask_token_prob = 0.8); the rest keep their token."""
     share_of: Literal["candidates", "all_tokens"] = "candidates"
     """What the share is taken of: tokens that may be chosen, or all including [CLS] and [SEP] (as the original)."""
     draw: Literal["distinct", "with_replacement"] = "distinct"
     """Draw distinct positions, or with replacement as the original's code (twice-drawn positions get averaged ids)."""
 
+    @field_validator("random_token_prob")
+    @classmethod
+    def _fits(cls, value: float, info: ValidationInfo) -> float:
+        shown = info.data.get("mask_token_prob", 0.0)
+        if value + shown > 1 + 1e-9:
+            raise PydanticCustomError(
+                "shares", "Input should be at most 1 - mask_token_prob = {rest}", {"rest": f"{1 - shown:g}"}
+            )
+        return value
+
 
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
-    kind: Literal["rtd"] = "rtd"
-    """What is trained: "rtd", replaced token detection."""
+    kind: Literal["rtd", "mlm", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
+    """What is trained: "rtd", replaced token detection; "mlm", BERT's; others: docs/objectives.md."""
     gen_weight: NotNegative = 1.0
-    """Weight of the generator's loss."""
+    """Kinds with a generator: weight of its loss."""
     disc_weight: NotNegative = 50.0
-    """Weight of the discriminator's loss."""
+    """rtd, electra-15: weight of the discriminator's loss."""
+    encoder_weight: NotNegative = 1.0
+    """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
     temperature: Rate = 1.0
-    """Temperature at which the generator is sampled; below 1 is sharper."""
+    """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
     exclude_original: bool = False
-    """Whether the original token can not be drawn."""
+    """Kinds with a generator: whether the original token can not be drawn."""
 
 
 class OptimizerConfig(Section):

@@ -5,7 +5,7 @@
     metrics.jsonl      one line a record: {"step", "kind": "train" | "validation" | "bad_step", …, "timing": {…}}
     events.out.…       the same for TensorBoard, if it is installed
     state/             saved states
-    discriminator/ generator/   the published folders, at the end
+    discriminator/ generator/   the published folders, at the end; of some objectives encoder/
 
 All figures of a line but those under "timing" are the same when the run is repeated or was interrupted.
 """

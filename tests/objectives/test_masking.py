@@ -29,7 +29,7 @@ def draw(ids: Tensor, *, keys: Tensor | None = None, **settings: object) -> Mask
     keys = row_keys(0, 0, torch.arange(len(ids))) if keys is None else keys
     lengths = (ids != PAD).sum(1)
     config = MaskingConfig.model_validate(settings)
-    return mask(ids, lengths, keys, special_ids=SPECIAL, mask_id=MASK, config=config)
+    return mask(ids, lengths, keys, special_ids=SPECIAL, mask_id=MASK, vocab_size=99, config=config)
 
 
 def chosen_per_row(masking: Masking, ids: Tensor) -> list[list[int]]:
@@ -125,3 +125,39 @@ def test_the_share_can_be_of_all_tokens() -> None:
     ids = make_rows(1, 12)
     assert draw(ids, mask_prob=0.25).positions.numel() == 2  # of 10
     assert draw(ids, mask_prob=0.25, share_of="all_tokens").positions.numel() == 3  # of 12
+
+
+def test_bert_shows_eighty_percent_as_mask_ten_at_random_and_keeps_ten() -> None:
+    ids = make_rows(2000, 128)
+    masking = draw(ids, mask_token_prob=0.8, random_token_prob=0.1)
+    shown, original = (one.flatten()[masking.positions] for one in (masking.masked_ids, ids))
+    count = len(shown)  # 38,000: a share's standard deviation is below 0.002
+    assert abs((shown == MASK).sum() / count - 0.8) < 0.008
+    assert abs((shown == original).sum() / count - 0.1) < 0.008
+    other = shown[(shown != MASK) & (shown != original)]
+    assert abs(len(other) / count - 0.1) < 0.008
+    assert set(other.tolist()) == set(range(99)) - {MASK}  # all of the vocabulary, [MASK] shows elsewhere
+
+
+def test_random_tokens_may_be_the_original_and_change_only_chosen_positions() -> None:
+    ids = torch.full((500, 40), 10)
+    config = MaskingConfig(mask_prob=0.5, mask_token_prob=0.0, random_token_prob=1.0)
+    keys, lengths = row_keys(0, 0, torch.arange(500)), torch.full((500,), 40)
+    masking = mask(ids, lengths, keys, special_ids=SPECIAL, mask_id=MASK, vocab_size=20, config=config)
+    shown = masking.masked_ids.flatten()[masking.positions]
+    assert abs((shown == 10).double().mean() - 1 / 20) < 0.01
+    assert int((masking.masked_ids != ids).sum()) == int((shown != 10).sum())
+
+
+def test_position_drawn_twice_shows_one_random_token_in_any_company() -> None:
+    ids = make_rows(50, 64)
+    settings = {"draw": "with_replacement", "mask_prob": 0.5, "mask_token_prob": 0.3, "random_token_prob": 0.7}
+    together = draw(ids, **settings).masked_ids
+    alone = [draw(ids[i : i + 1], keys=row_keys(0, 0, torch.tensor([i])), **settings).masked_ids for i in range(50)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_shares_that_are_more_than_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="at most 1 - mask_token_prob"):
+        MaskingConfig(mask_token_prob=0.95, random_token_prob=0.1)
+    MaskingConfig(mask_token_prob=0.9, random_token_prob=0.1)

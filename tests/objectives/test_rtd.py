@@ -53,7 +53,7 @@ def test_labels_say_whether_a_token_differs_not_whether_it_was_masked() -> None:
 
 def test_kept_tokens_are_predicted_and_replaced_too() -> None:
     rtd = build()
-    rtd.masking = rtd.masking.model_copy(update={"mask_token_prob": 0.0})  # nothing is shown as [MASK]
+    rtd.masker.config = rtd.masker.config.model_copy(update={"mask_token_prob": 0.0})  # nothing is shown as [MASK]
     rows, output = run(rtd, make_inputs())
     assert torch.equal(rows.masking.masked_ids, rows.inputs.input_ids)
     assert len(output.best_ids) == rows.num_masked > 0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from electrify.noise import row_keys
 from electrify.objectives import vocabulary
-from electrify.objectives.vocabulary import Predictions, predict_tokens
+from electrify.objectives.vocabulary import Predictions, predict_tokens, score_copies, score_tokens
 
 
 def keys(count: int) -> Tensor:
@@ -117,3 +117,59 @@ def test_a_position_draws_the_same_in_any_company() -> None:
 def test_samples_carry_no_gradient() -> None:
     vectors, table, bias, targets = make()
     assert not predict_tokens(vectors, table, bias, targets, keys(37)).sampled_ids.requires_grad
+
+
+def test_scores_are_predictions_without_samples() -> None:
+    vectors, table, bias, targets = make()
+    scores, predictions = (
+        score_tokens(vectors, table, bias, targets, with_figures=True),
+        predict_tokens(vectors, table, bias, targets, keys(37), with_figures=True),
+    )
+    assert torch.equal(scores.loss, predictions.loss)
+    assert torch.equal(scores.best_ids, predictions.best_ids)
+    torch.testing.assert_close(scores.entropy, predictions.entropy)
+
+
+@pytest.mark.parametrize("block_elements", [150, 1 << 22])
+def test_copies_equal_the_plain_mixture(block_elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "_BLOCK_ELEMENTS", block_elements)
+    tensors = make()
+    targets, generator = tensors[3], torch.Generator().manual_seed(1)
+    gate = torch.randn(37, generator=generator).requires_grad_()
+    is_same = torch.rand(37, generator=generator) < 0.7
+    learned = (*tensors[:3], gate)
+    ours = score_copies(*tensors, gate=gate, is_same=is_same)
+    mine = torch.autograd.grad(3.0 * ours.loss, learned)
+    copy = gate.sigmoid()
+    drawn = F.linear(tensors[0], tensors[1], tensors[2]).softmax(-1).gather(1, targets[:, None]).squeeze(1)
+    loss = -(copy * is_same + (1 - copy) * drawn).log().sum()
+    torch.testing.assert_close(ours.loss, loss)
+    for one, other in zip(mine, torch.autograd.grad(3.0 * loss, learned), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(score_copies(*tensors, gate=gate, is_same=is_same).loss, loss)
+
+
+def test_sure_gates_give_finite_losses() -> None:
+    vectors, table, bias, targets = make(2)
+    gate = torch.tensor([200.0, -200.0], requires_grad=True)
+    for is_same in ([True, True], [False, False], [True, False]):
+        loss = score_copies(vectors, table, bias, targets, gate=gate, is_same=torch.tensor(is_same)).loss
+        assert all(torch.isfinite(one).all() for one in (loss, *torch.autograd.grad(loss, (vectors, table, gate))))
+
+
+def test_copies_in_bf16_stay_near_float32() -> None:
+    vectors, table, bias, targets = make(200, 64, 1000)
+    gate = torch.zeros(200, requires_grad=True)
+    is_same = torch.arange(200) % 4 > 0
+    learned = (vectors, table, bias, gate)
+
+    def work() -> tuple[Tensor, ...]:
+        scores = score_copies(vectors, table, bias, targets, gate=gate, is_same=is_same)
+        return scores.loss, *torch.autograd.grad(scores.loss, learned)
+
+    exact = work()
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = work()
+    for one, other in zip(halved, exact, strict=True):
+        assert (one - other).norm() / other.norm() < 0.02

@@ -11,7 +11,9 @@ from electrify.models.heads import build_discriminator, build_generator
 from electrify.models.inputs import Inputs
 from electrify.models.modernbert import ModernBertConfig
 from electrify.noise import row_keys
-from electrify.objectives.rtd import MaskedRows, ReplacedTokenDetection, RTDOutput
+from electrify.objectives.objective import AnyObjective
+from electrify.objectives.rows import Masker
+from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.objectives.sharing import share_embeddings
 
 PAD, UNK, CLS, SEP, MASK, VOCAB = 0, 1, 2, 3, 4, 60
@@ -30,6 +32,7 @@ def build(
     *,
     sharing: str = "none",
     hidden_ratio: float = 0.5,
+    judges_all: bool = True,
     **objective: Any,
 ) -> ReplacedTokenDetection:
     torch.manual_seed(0)
@@ -40,11 +43,15 @@ def build(
     return ReplacedTokenDetection(
         generator,
         discriminator,
-        masking=MaskingConfig(mask_prob=0.3),
+        masker=masker(),
         objective=ObjectiveConfig.model_validate(objective),
-        special_ids=(PAD, UNK, CLS, SEP, MASK),
-        mask_id=MASK,
+        judges_all=judges_all,
     )
+
+
+def masker(**settings: Any) -> Masker:
+    config = MaskingConfig.model_validate({"mask_prob": 0.3, **settings})
+    return Masker(config, special_ids=(PAD, UNK, CLS, SEP, MASK), mask_id=MASK, vocab_size=VOCAB)
 
 
 def make_inputs(num_rows: int = 4, length: int = 16, *, num_padding: int = 0) -> Inputs:
@@ -54,6 +61,6 @@ def make_inputs(num_rows: int = 4, length: int = 16, *, num_padding: int = 0) ->
     return Inputs(padded, attention_mask=(padded != PAD) if num_padding else None)
 
 
-def run(rtd: ReplacedTokenDetection, inputs: Inputs, *, step: int = 0) -> tuple[MaskedRows, RTDOutput]:
+def run(rtd: AnyObjective, inputs: Inputs, *, step: int = 0) -> tuple[Any, Any]:
     rows = rtd.prepare(inputs, row_keys(0, step, torch.arange(len(inputs.input_ids))))
     return rows, rtd(rows, totals=rows.counts, with_figures=True)

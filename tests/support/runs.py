@@ -72,10 +72,10 @@ def figures(folder: Path) -> list[dict[str, Any]]:
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of both published folders."""
+    """Every tensor of the published folders."""
     return {
         f"{role}.{name}": tensor
-        for role in ("discriminator", "generator")
+        for role in json.loads((folder / "results.json").read_text())["networks"]
         for name, tensor in load_file(folder / role / "model.safetensors").items()
     }
 
@@ -87,3 +87,18 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def assert_close_runs(one: Path, other: Path, *, rel: float = 2e-6, atol: float = 1e-6) -> None:
+    """Step by step, losses and sizes of gradients to float tolerance, and all parameters."""
+    mine, theirs = figures(one), figures(other)
+    assert [record["step"] for record in mine] == [record["step"] for record in theirs]
+    for left, right in zip(mine, theirs, strict=True):
+        assert left.keys() == right.keys()
+        for name in left:
+            if name.endswith(("_loss", "_entropy", "grad_norm")):
+                assert left[name] == pytest.approx(right[name], rel=rel), (left["step"], name)
+        assert left.get("tokens") == right.get("tokens")
+    weights = tensors(other)
+    for name, tensor in tensors(one).items():
+        assert float((tensor - weights[name]).abs().max()) < atol, name

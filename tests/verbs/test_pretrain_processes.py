@@ -8,23 +8,10 @@ from typing import Any
 
 import pytest
 from support.processes import finish, start, wait_until, worker
-from support.runs import assert_same_run, figures, run, tensors
+from support.runs import assert_close_runs, assert_same_run, run
 
 DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
 EVERY_STEP = {"logging": {"every_steps": 1, "tensorboard": False}, "model": DROPOUT}
-
-
-def assert_close_runs(one: Path, other: Path) -> None:
-    """Step by step, to float tolerance."""
-    mine, theirs = figures(one), figures(other)
-    assert [record["step"] for record in mine] == [record["step"] for record in theirs]
-    for left, right in zip(mine, theirs, strict=True):
-        for name in left.keys() & {"gen_loss", "disc_loss", "grad_norm", "gen_entropy"}:
-            assert left[name] == pytest.approx(right[name], rel=2e-6), (left["step"], name)
-        assert left.get("tokens") == right.get("tokens")
-    weights = tensors(other)
-    for name, tensor in tensors(one).items():
-        assert float((tensor - weights[name]).abs().max()) < 1e-6, name
 
 
 @pytest.fixture(scope="module")

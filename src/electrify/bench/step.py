@@ -15,7 +15,7 @@ from electrify.bench.rows import Kind, Sequences, made_up_tokenizer, make_sequen
 from electrify.config import PretrainConfig
 from electrify.errors import ConfigError
 from electrify.models.build import generator_config
-from electrify.pretraining.networks import discriminator_config
+from electrify.pretraining.networks import encoder_config
 from electrify.training.precision import choose_device, resolve_precision
 
 OURS = Contender("electrify", "electrify.bench.step_work", "build_step", "")
@@ -89,7 +89,7 @@ def bench_step(
     config = _resolve(recipe, overrides or {}, batch=batch, length=length, is_natural=rows == "natural")
     found, missing = find_peers(peers, "step", only=only)
     tokenizer = made_up_tokenizer(vocab_size)
-    discriminator = discriminator_config(config.model, tokenizer)
+    discriminator = encoder_config(config.model, tokenizer)
     generator = generator_config(
         discriminator,
         hidden_ratio=config.model.generator_hidden_ratio,

@@ -23,7 +23,7 @@ def pretrain(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Train a generator and a discriminator by replaced token detection.
+    """Train networks on prepared text: by replaced token detection, or another objective (--objective.kind).
 
     Args:
         recipe: A shipped recipe (tiny, mini, small, paper-tiny, -mini, -small, -base, -large) or a TOML file.
@@ -51,7 +51,8 @@ def pretrain(
         "tokens/s": report.tokens_per_s,
         **{f"held-out {key}": value for key, value in report.validation.items()},
     }
-    show(report, as_json=json, lines=table(f"Networks in {output}/discriminator and {output}/generator", rows))
+    folders = " and ".join(f"{output}/{name}" for name in report.networks)
+    show(report, as_json=json, lines=table(f"Networks in {folders}", rows))
 
 
 @app.command
@@ -94,7 +95,7 @@ def fill(folder: str, text: str, /, *, top: int = 5, json: Json = False) -> None
     """Show the most likely tokens for every [MASK].
 
     Args:
-        folder: A generator's folder.
+        folder: Folder of a network that fills in [MASK], such as a run's generator or encoder.
         text: A text with [MASK] in it.
         top: How many tokens for each.
     """

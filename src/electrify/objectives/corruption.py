@@ -5,6 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from electrify.config import ObjectiveConfig
+from electrify.models.heads import Generator
+from electrify.objectives.rows import MaskedRows
+from electrify.objectives.vocabulary import Predictions, predict_tokens
+
+GENERATOR, SECOND = 1, 2
+"""Numbers of the two networks, for `MaskedRows.shown`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
@@ -37,3 +45,34 @@ def corrupt(input_ids: Tensor, positions: Tensor, proposed_ids: Tensor) -> Corru
     sums = torch.zeros_like(flat).index_add_(0, positions, proposed_ids)
     corrupted_ids = torch.where(times_drawn > 0, sums // times_drawn.clamp(min=1), flat).view_as(input_ids)
     return Corruption(corrupted_ids, corrupted_ids != input_ids)
+
+
+def propose(
+    generator: Generator, rows: MaskedRows, *, objective: ObjectiveConfig, drops: bool, with_figures: bool
+) -> tuple[Predictions, Corruption]:
+    """Let the generator fill the chosen positions; no gradient passes through what it draws.
+
+    Args:
+        generator: Reads the masked rows.
+        rows: A micro-batch.
+        objective: How it is sampled.
+        drops: Whether dropout happens.
+        with_figures: Whether its most likely tokens and entropy are computed.
+
+    Returns:
+        Its loss and samples, and the rows with them.
+    """
+    positions = rows.masking.positions
+    shown = rows.shown(rows.masking.masked_ids, network=GENERATOR, drops=drops)
+    hidden = generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): only where masked
+    predictions = predict_tokens(
+        generator.vectors(hidden),
+        generator.body.word_embeddings.weight,
+        generator.output_bias,
+        rows.original_ids,
+        rows.masking.sample_keys,
+        temperature=objective.temperature,
+        exclude_target=objective.exclude_original,
+        with_figures=with_figures,
+    )
+    return predictions, corrupt(rows.inputs.input_ids, positions, predictions.sampled_ids)

@@ -1,10 +1,12 @@
-"""What a corrupted batch tells about the two networks, and warnings when one of them does not learn."""
+"""What a forward pass tells about the networks, and warnings when one of them does not learn."""
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from electrify.config import MaskingConfig
 from electrify.objectives.objective import Figures
 from electrify.objectives.ranking import auc, average_precision, recall_at_false_positives
 
@@ -19,15 +21,42 @@ def summarise(output: "RTDOutput") -> Figures:
     Raises:
         ValueError: If the forward pass was made without figures.
     """
-    if output.best_ids is None or output.gen_entropy is None:
-        raise ValueError("the forward pass was made without figures; pass with_figures=True")
     return {
-        "num_best_right": (output.best_ids == output.original_ids).sum()[None],
-        "num_sampled_right": (output.sampled_ids == output.original_ids).sum()[None],
-        "entropy_sum": output.gen_entropy.double().sum()[None],
-        "num_masked": torch.full((1,), output.original_ids.numel(), device=output.original_ids.device),
+        **summarise_tokens("gen", output.original_ids, output.best_ids, output.gen_entropy),
+        "gen_num_sampled_right": (output.sampled_ids == output.original_ids).sum()[None],
         "scores": output.disc_logits,
         "labels": output.is_replaced,
+    }
+
+
+@torch.no_grad()
+def summarise_tokens(name: str, target_ids: Tensor, best_ids: Tensor | None, entropy: Tensor | None) -> Figures:
+    """Reduce predictions of tokens to counts.
+
+    Args:
+        name: Of the predictions; stands before each figure's.
+        target_ids: What should have been predicted, (P,) int64.
+        best_ids: What was held most likely, (P,) int64.
+        entropy: Of the distributions, in nats, (P,).
+
+    Raises:
+        ValueError: If the forward pass was made without figures.
+    """
+    if best_ids is None or entropy is None:
+        raise ValueError("the forward pass was made without figures; pass with_figures=True")
+    return {
+        f"{name}_num_right": (best_ids == target_ids).sum()[None],
+        f"{name}_num_predicted": torch.full((1,), target_ids.numel(), device=target_ids.device),
+        f"{name}_entropy_sum": entropy.double().sum()[None],
+    }
+
+
+def diagnose_tokens(name: str, figures: Figures) -> dict[str, float]:
+    """Return `name`_accuracy (share of most likely tokens that are right) and `name`_entropy (mean, nats)."""
+    num_predicted = max(1, int(figures[f"{name}_num_predicted"].sum()))
+    return {
+        f"{name}_accuracy": int(figures[f"{name}_num_right"].sum()) / num_predicted,
+        f"{name}_entropy": float(figures[f"{name}_entropy_sum"].sum()) / num_predicted,
     }
 
 
@@ -38,16 +67,15 @@ def diagnose(figures: Figures) -> dict[str, float]:
         figures: What `summarise` returned, joined.
 
     Returns:
-        gen_accuracy (share of predictions whose most likely token is the original), gen_sampled_accuracy (share of
-        samples equal to the original), gen_entropy (mean, nats), share_replaced (of real tokens), disc_auc,
+        gen_accuracy (share of predictions whose most likely token is the original), gen_entropy (mean, nats),
+        gen_sampled_accuracy (share of samples equal to the original), share_replaced (of judged tokens), disc_auc,
         disc_average_precision, disc_recall_at_1pct (recall with 1 % of the original tokens flagged).
     """
-    num_masked = max(1, sum(figures["num_masked"].tolist()))
+    num_masked = max(1, int(figures["gen_num_predicted"].sum()))
     scores, labels = figures["scores"], figures["labels"]
     return {
-        "gen_accuracy": sum(figures["num_best_right"].tolist()) / num_masked,
-        "gen_sampled_accuracy": sum(figures["num_sampled_right"].tolist()) / num_masked,
-        "gen_entropy": sum(figures["entropy_sum"].tolist()) / num_masked,
+        **diagnose_tokens("gen", figures),
+        "gen_sampled_accuracy": int(figures["gen_num_sampled_right"].sum()) / num_masked,
         "share_replaced": float(labels.double().mean()),
         "disc_auc": auc(scores, labels),
         "disc_average_precision": average_precision(scores, labels),
@@ -65,35 +93,49 @@ def unigram_entropy(token_counts: Tensor) -> float:
     return float(-(shares * shares.log()).sum())
 
 
-def plateau_loss(token_counts: Tensor, *, mask_token_prob: float) -> float:
-    """Return the loss in nats on which a generator rests that learns frequencies and copying, and nothing else.
+def plateau_loss(token_counts: Tensor, *, masking: MaskingConfig) -> float:
+    """Return the loss in nats on which a network rests that learns frequencies and copying, and nothing else.
 
-    Chosen tokens that are not hidden can be copied at no loss, so only the share shown as [MASK] costs the entropy.
+    Where [MASK] is shown, it costs the entropy of the frequencies. Chosen tokens that are kept can be copied at no loss
+    if no others are random. If some are, what is shown is the original with the probability k / (k + r), of the shares
+    kept and random; the rest is guessed by frequency.
 
     Args:
         token_counts: See `unigram_entropy`.
-        mask_token_prob: Share of the chosen tokens that is shown as [MASK].
+        masking: What is shown at the chosen positions.
     """
-    return mask_token_prob * unigram_entropy(token_counts)
+    random = masking.random_token_prob
+    kept = max(0.0, 1 - masking.mask_token_prob - random)
+    doubt = sum(-share * math.log(share / (kept + random)) for share in (kept, random) if share > 0)
+    return (masking.mask_token_prob + random) * unigram_entropy(token_counts) + doubt
 
 
-def find_trouble(gen_loss: float, disc_auc: float, *, plateau: float) -> str | None:
-    """Say what is wrong with a run that should have learned something by now; None if nothing is.
+def find_plateau(name: str, loss: float, *, plateau: float) -> str | None:
+    """Say that a network that predicts tokens has learned nothing but frequencies; None if it has learned more.
 
     Args:
-        gen_loss: Held-out loss of the generator, nats.
-        disc_auc: Held-out AUC of the discriminator.
+        name: Of the network.
+        loss: Held-out, in nats.
         plateau: See `plateau_loss`.
     """
-    if not gen_loss < plateau - 0.1:
-        return (
-            f"the generator does not learn: its held-out loss, {gen_loss:.2f} nats, is that of guessing by frequency "
-            f'({plateau:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
-            "a smaller vocabulary or a longer run."
-        )
-    if disc_auc <= 0.55:  # false for NaN: where nothing was replaced there is nothing to detect
-        return (
-            f"the discriminator calls everything original: its held-out AUC is {disc_auc:.2f}, chance is 0.5. Try a "
-            "lower optimizer.learning_rate, a smaller generator or a larger training.batch_size."
-        )
-    return None
+    if loss < plateau - 0.1:
+        return None
+    return (
+        f"the {name} does not learn: its held-out loss, {loss:.2f} nats, is that of guessing by frequency "
+        f'({plateau:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
+        "a smaller vocabulary or a longer run."
+    )
+
+
+def find_blindness(disc_auc: float) -> str | None:
+    """Say that a discriminator tells nothing apart; None if it does.
+
+    Args:
+        disc_auc: Held-out AUC; NaN where nothing was replaced, as there is nothing to detect then.
+    """
+    if not disc_auc <= 0.55:
+        return None
+    return (
+        f"the discriminator calls everything original: its held-out AUC is {disc_auc:.2f}, chance is 0.5. Try a "
+        "lower optimizer.learning_rate, a smaller generator or a larger training.batch_size."
+    )

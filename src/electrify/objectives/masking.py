@@ -1,8 +1,9 @@
-"""Which tokens the generator has to fill in, and what it is shown there.
+"""Which tokens have to be filled in, and what is shown there.
 
-Source: Clark et al. 2020 (ELECTRA), section 3.1 and appendix A. Unlike BERT's 80/10/10, 85 % of the chosen tokens are
-shown as [MASK], 15 % are kept, none are random. The number of chosen tokens is exact in each row, positions are drawn
-without replacement; the original's code draws with replacement, which `draw="with_replacement"` repeats.
+Source: Clark et al. 2020 (ELECTRA), section 3.1 and appendix A: 85 % of the chosen tokens are shown as [MASK], 15 % are
+kept, none are random. BERT (Devlin et al. 2019, appendix A.1) has 80 % [MASK], 10 % random, 10 % kept; a random token
+may be any of the vocabulary, the original too. The number of chosen tokens is exact in each row, positions are drawn
+without replacement; ELECTRA's code draws with replacement, which `draw="with_replacement"` repeats.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor
 
 from electrify.config import MaskingConfig
-from electrify.noise import MASKED_POSITIONS, SAMPLES, SHOWN_AS_MASK, fold, uniform
+from electrify.noise import MASKED_POSITIONS, RANDOM_TOKENS, SAMPLES, SHOWN_AS_MASK, fold, uniform
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What the generator sees and where it has to predict."""
+    """What a network is shown and where it has to predict."""
 
     masked_ids: Tensor
-    """Ids with some chosen tokens replaced by [MASK], (B, T) int64."""
+    """Ids with most chosen tokens replaced by [MASK] or a random token, (B, T) int64."""
     positions: Tensor
     """Chosen positions in row-major order as indices into B·T, (P,) int64; repeats only when drawn with replacement."""
     sample_keys: Tensor
@@ -83,7 +84,14 @@ DRAWS = {"distinct": draw_distinct, "with_replacement": draw_with_replacement}
 
 
 def mask(
-    input_ids: Tensor, num_tokens: Tensor, keys: Tensor, *, special_ids: Tensor, mask_id: int, config: MaskingConfig
+    input_ids: Tensor,
+    num_tokens: Tensor,
+    keys: Tensor,
+    *,
+    special_ids: Tensor,
+    mask_id: int,
+    vocab_size: int,
+    config: MaskingConfig,
 ) -> Masking:
     """Choose positions and hide most of their tokens.
 
@@ -93,6 +101,7 @@ def mask(
         keys: One key a row, (B,) int64.
         special_ids: Ids that are never chosen, padding among them, (S,) int64.
         mask_id: Id of [MASK].
+        vocab_size: V; random tokens are drawn from all of it.
         config: Shares and the way of drawing.
     """
     is_candidate = find_candidates(input_ids, special_ids)
@@ -102,6 +111,12 @@ def mask(
     first_of_row = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     slots = torch.arange(len(rows), device=rows.device) - first_of_row  # number of the draw within its row
     draw_keys = fold(keys[rows], slots)
-    is_shown_as_mask = uniform(fold(draw_keys, SHOWN_AS_MASK)) < config.mask_token_prob
-    masked_ids = input_ids.flatten().index_fill(0, positions[is_shown_as_mask], mask_id).view_as(input_ids)
+    shares = uniform(fold(draw_keys, SHOWN_AS_MASK))
+    masked_ids = input_ids.flatten().index_fill(0, positions[shares < config.mask_token_prob], mask_id)
+    if config.random_token_prob > 0:
+        is_random = (shares >= config.mask_token_prob) & (shares < config.mask_token_prob + config.random_token_prob)
+        # Keyed by the place and not by the draw: a position drawn twice gets one token.
+        random_ids = (uniform(fold(fold(keys[rows], RANDOM_TOKENS), columns)) * vocab_size).long()
+        masked_ids = masked_ids.index_put((positions[is_random],), random_ids[is_random])
+    masked_ids = masked_ids.view_as(input_ids)
     return Masking(masked_ids, positions, fold(draw_keys, SAMPLES))

@@ -9,7 +9,7 @@ A new objective is one file with a subclass, and an entry in `electrify.pretrain
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ O = TypeVar("O", bound=Output)  # noqa: E741 - B and O stand for batch and outpu
 class Objective(nn.Module, ABC, Generic[B, O]):
     """Networks and how they are trained together."""
 
-    title: ClassVar[str]
+    title: str
     """What the objective is called in a sentence."""
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Objective(nn.Module, ABC, Generic[B, O]):
 
     @abstractmethod
     def networks(self) -> dict[str, Network]:
-        """Return the networks that are published, by the name of their folder."""
+        """Return the networks that are published, by the name of their folder; the first is the one to fine-tune."""
 
 
 def add_counts(batches: Sequence[Batch]) -> dict[str, int]:

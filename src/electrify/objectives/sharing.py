@@ -1,4 +1,4 @@
-"""What generator and discriminator have in common.
+"""What the generator and the network beside it have in common.
 
 Source: Clark et al. 2020 (ELECTRA), section 3.2: sharing helps because the generator's softmax updates every row of the
 table, the discriminator only those it meets. The original shares the whole block: words, positions, types and norm.
@@ -12,12 +12,12 @@ from electrify.models.heads import Discriminator, Generator
 _WORD_TABLES = {"ElectraModel": "word_embeddings", "ModernBertModel": "tok_embeddings"}
 
 
-def share_embeddings(generator: Generator, discriminator: Discriminator, kind: str) -> None:
+def share_embeddings(generator: Generator, discriminator: Discriminator | Generator, kind: str) -> None:
     """Make the generator use the discriminator's embeddings, in place; its output matrix follows its word table.
 
     Args:
         generator: Changed.
-        discriminator: Keeps its own.
+        discriminator: Keeps its own; or an encoder that stands in its place.
         kind: "none", "word" (the word table) or "all" (the whole block).
 
     Raises:
@@ -39,7 +39,7 @@ def share_embeddings(generator: Generator, discriminator: Discriminator, kind: s
         setattr(generator.body.embeddings, name, discriminator.body.word_embeddings)
 
 
-def share_layers(generator: Generator, discriminator: Discriminator) -> None:
+def share_layers(generator: Generator, discriminator: Discriminator | Generator) -> None:
     """Make the generator's layers the discriminator's lowest ones, in place.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The generator's softmax over the vocabulary: loss, sample and gradient in one pass over a few positions at a time.
+"""The softmax over the vocabulary: loss, sample and gradient in one pass over a few positions at a time.
 
 Written plainly, a batch of 1,200 masked positions and a vocabulary of 30,522 makes half a dozen matrices of 150 MB that
 live in main memory. Here one block of positions at a time stays in the cache: its logits become its loss, its samples
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from electrify import kernels
@@ -22,17 +23,59 @@ _NATIVE_BLOCK_ELEMENTS = 1 << 25  # the compiled pass makes one matrix of them, 
 
 
 @dataclass(frozen=True, slots=True)
-class Predictions:
-    """What the generator says at the masked positions; only `loss` carries a gradient."""
+class Scores:
+    """What a network says at some positions; only `loss` carries a gradient."""
 
     loss: Tensor
     """Sum over positions of the cross-entropy in nats, scalar float32."""
-    sampled_ids: Tensor
-    """One draw a position, (P,) int64."""
     best_ids: Tensor | None
     """The most likely token, (P,) int64; None without figures."""
     entropy: Tensor | None
     """Of the distribution, in nats, (P,) float32; None without figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions(Scores):
+    """What the generator says at the masked positions, and draws there."""
+
+    sampled_ids: Tensor
+    """One draw a position, (P,) int64."""
+
+
+def score_tokens(
+    vectors: Tensor, table: Tensor, bias: Tensor, target_ids: Tensor, *, with_figures: bool = False
+) -> Scores:
+    """Compute the loss without samples; see `predict_tokens`."""
+    loss, _, *figures = _pass(vectors, table, bias, target_ids, wishes=_Wishes(with_figures=with_figures))
+    return Scores(loss, *(figures if with_figures else (None, None)))
+
+
+def score_copies(
+    vectors: Tensor,
+    table: Tensor,
+    bias: Tensor,
+    target_ids: Tensor,
+    *,
+    gate: Tensor,
+    is_same: Tensor,
+    with_figures: bool = False,
+) -> Scores:
+    """Compute the loss of a network that may copy its input: D · [the input token] + (1 - D) · softmax.
+
+    Source: Clark et al. 2020 (ELECTRA), section 3.5, "All-Tokens MLM"; D is the sigmoid of `gate`.
+
+    Args:
+        vectors: As for `predict_tokens`, like the three after it.
+        table: (V, E).
+        bias: (V,).
+        target_ids: (P,) int64.
+        gate: Logit of D, (P,).
+        is_same: Whether the input token is the target, (P,) bool.
+        with_figures: As for `predict_tokens`; figures are those of the softmax alone.
+    """
+    wishes = _Wishes(with_figures=with_figures)
+    loss, _, *figures = _pass(vectors, table, bias, target_ids, gate=gate, is_same=is_same, wishes=wishes)
+    return Scores(loss, *(figures if with_figures else (None, None)))
 
 
 def predict_tokens(
@@ -58,13 +101,13 @@ def predict_tokens(
         exclude_target: Whether the original can not be drawn.
         with_figures: Whether the most likely tokens and the entropy are computed, which takes longer.
     """
-    device = vectors.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
-    with torch.autocast(device, enabled=False):
-        loss, sampled_ids, best_ids, entropy = _PredictTokens.apply(  # type: ignore[no-untyped-call]
-            vectors, table, bias, target_ids, sample_keys, dtype, temperature, exclude_target, with_figures
-        )
-    return Predictions(loss, sampled_ids, *((best_ids, entropy) if with_figures else (None, None)))
+    wishes = _Wishes(temperature, exclude_target, with_figures)
+    loss, sampled_ids, best_ids, entropy = _pass(
+        vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes
+    )
+    if not with_figures:
+        return Predictions(loss, None, None, sampled_ids)
+    return Predictions(loss, best_ids, entropy, sampled_ids)
 
 
 def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
@@ -81,6 +124,15 @@ def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, threshold[:, None]).squeeze(1).clamp_(max=cumulative.shape[1] - 1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What a pass is to compute beside the loss."""
+
+    temperature: float = 1.0
+    exclude_target: bool = False
+    with_figures: bool = False
+
+
 @dataclass(slots=True)
 class _Pass:
     """What one pass is given, and what it fills in."""
@@ -88,11 +140,11 @@ class _Pass:
     vectors: Tensor  # (P, E) in the products' type
     table: Tensor  # (V, E), the same
     bias: Tensor  # (V,) float32
+    gate: Tensor | None  # (P,) float32
     target_ids: Tensor
-    sample_keys: Tensor
-    temperature: float
-    exclude_target: bool
-    with_figures: bool
+    sample_keys: Tensor | None  # no samples without them
+    is_same: Tensor | None  # (P,) bool
+    wishes: _Wishes
     needs_gradient: bool
     losses: Tensor = field(init=False)  # (P,) float32
     entropy: Tensor = field(init=False)
@@ -101,6 +153,7 @@ class _Pass:
     vector_grad: Tensor = field(init=False)  # (P, E) float32
     table_grad: Tensor = field(init=False)  # (V, E) float32
     bias_grad: Tensor = field(init=False)  # (V,) float32
+    weights: Tensor | None = field(init=False, default=None)  # (P,) float32: what a copy leaves of the gradients
 
     def __post_init__(self) -> None:
         self.losses, self.entropy = self.vectors.new_empty((2, len(self.target_ids)), dtype=torch.float32)
@@ -108,6 +161,8 @@ class _Pass:
         self.vector_grad = torch.empty_like(self.vectors, dtype=torch.float32)
         self.table_grad = torch.zeros(0)
         self.bias_grad = torch.zeros_like(self.bias)
+        if self.gate is not None:
+            self.weights = torch.empty_like(self.gate)
 
     def blocks(self, num_elements: int) -> Iterator[slice]:
         """Cut the positions into blocks of about so many logits."""
@@ -115,19 +170,43 @@ class _Pass:
         return (slice(start, start + size) for start in range(0, len(self.target_ids), size))
 
     def add_gradients(self, block: slice, gradient: Tensor) -> None:
-        """Take in the gradient of a block's logits, (p, V) in the products' type."""
-        self.vector_grad[block] = torch.mm(gradient, self.table)
-        part = torch.mm(gradient.T, self.vectors[block])
+        """Take in the gradient of a block's logits, (p, V) in the products' type; only its losses must be there."""
+        vector_grad, vectors = torch.mm(gradient, self.table), self.vectors[block]
+        if self.weights is not None:
+            weights = self.weigh(block)[:, None]
+            vector_grad, vectors = vector_grad * weights, vectors * weights.to(vectors.dtype)
+            self.bias_grad += torch.mm(gradient.T, weights.to(gradient.dtype)).squeeze(1)
+        self.vector_grad[block] = vector_grad
+        part = torch.mm(gradient.T, vectors)
         self.table_grad = self.table_grad.add_(part) if self.table_grad.numel() else part.float()
 
-    def gradients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of vectors, table and bias."""
+    def weigh(self, block: slice) -> Tensor:
+        """Mix a block's losses with copies; return the shares of the softmax in the targets' probabilities, (p,).
+
+        With P = D · [same] + (1 - D) · p, the share (1 - D) · p / P is what remains of the gradient of -log p.
+        """
+        assert self.gate is not None
+        assert self.is_same is not None
+        assert self.weights is not None
+        gate, drawn = self.gate[block], F.logsigmoid(-self.gate[block]) - self.losses[block]
+        copied = F.logsigmoid(gate).masked_fill(~self.is_same[block], -torch.inf)
+        mixed = torch.logaddexp(copied, drawn)
+        self.losses[block] = -mixed
+        self.weights[block] = (drawn - mixed).exp()
+        return self.weights[block]
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return the gradients of vectors, table, bias and gate."""
+        gate_grad = None
+        if self.gate is not None and self.weights is not None:
+            gate_grad = self.gate.sigmoid() - 1 + self.weights
         table_grad = self.table_grad if self.table_grad.numel() else torch.zeros_like(self.table, dtype=torch.float32)
-        return self.vector_grad, table_grad, self.bias_grad
+        return self.vector_grad, table_grad, self.bias_grad, gate_grad
 
 
 def _work_compiled(of: _Pass) -> None:
-    uniforms = uniform(of.sample_keys)
+    wishes = of.wishes
+    uniforms = torch.full_like(of.losses, 0.5).double() if of.sample_keys is None else uniform(of.sample_keys)
     bias_sums = torch.zeros(torch.get_num_threads(), len(of.bias)) if of.needs_gradient else None
     for block in of.blocks(_NATIVE_BLOCK_ELEMENTS):
         logits = torch.mm(of.vectors[block], of.table.T)
@@ -136,25 +215,28 @@ def _work_compiled(of: _Pass) -> None:
             of.bias,
             of.target_ids[block],
             uniforms[block],
-            temperature=of.temperature,
-            exclude_target=of.exclude_target,
+            temperature=wishes.temperature,
+            exclude_target=wishes.exclude_target,
             losses=of.losses[block],
             samples=of.sampled_ids[block],
-            best=of.best_ids[block] if of.with_figures else None,
-            entropy=of.entropy[block] if of.with_figures else None,
+            best=of.best_ids[block] if wishes.with_figures else None,
+            entropy=of.entropy[block] if wishes.with_figures else None,
             bias_grad=bias_sums,
         )
         if of.needs_gradient:
             of.add_gradients(block, logits)
-    if bias_sums is not None:
+        elif of.gate is not None:
+            of.weigh(block)
+    if bias_sums is not None and of.gate is None:
         of.bias_grad = bias_sums.sum(0)
 
 
 def _work_plainly(of: _Pass) -> None:
+    wishes = of.wishes
     for block in of.blocks(_BLOCK_ELEMENTS):
         targets = of.target_ids[block, None]
         logits = torch.mm(of.vectors[block], of.table.T).float().add_(of.bias)  # (p, V)
-        original = logits.clone() if of.with_figures or of.temperature != 1.0 else None
+        original = logits.clone() if wishes.with_figures or wishes.temperature != 1.0 else None
         highest = logits.amax(-1, keepdim=True)
         target_logits = logits.gather(1, targets)
         probabilities = logits.sub_(highest).exp_()
@@ -162,20 +244,45 @@ def _work_plainly(of: _Pass) -> None:
         log_total = total.log() + highest
         probabilities.div_(total)
         of.losses[block] = (log_total - target_logits).squeeze(1)
-        if of.with_figures and original is not None:
+        if wishes.with_figures and original is not None:
             of.best_ids[block] = original.argmax(-1)
             of.entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
-        if original is None or of.temperature == 1.0:
-            proposal = probabilities.clone()
-        else:
-            proposal = original.sub_(highest).div_(of.temperature).exp_()
-        if of.exclude_target:
-            proposal.scatter_(1, targets, 0.0)
-        of.sampled_ids[block] = draw(proposal, of.sample_keys[block])
+        if of.sample_keys is not None:
+            if original is None or wishes.temperature == 1.0:
+                proposal = probabilities.clone()
+            else:
+                proposal = original.sub_(highest).div_(wishes.temperature).exp_()
+            if wishes.exclude_target:
+                proposal.scatter_(1, targets, 0.0)
+            of.sampled_ids[block] = draw(proposal, of.sample_keys[block])
         if of.needs_gradient:
             probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))
-            of.bias_grad += probabilities.sum(0)
+            if of.gate is None:
+                of.bias_grad += probabilities.sum(0)
             of.add_gradients(block, probabilities.to(of.vectors.dtype))
+        elif of.gate is not None:
+            of.weigh(block)
+
+
+def _pass(
+    vectors: Tensor,
+    table: Tensor,
+    bias: Tensor,
+    target_ids: Tensor,
+    *,
+    sample_keys: Tensor | None = None,
+    gate: Tensor | None = None,
+    is_same: Tensor | None = None,
+    wishes: _Wishes,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss, samples, most likely tokens and entropy; what is not wished for is of no use."""
+    device = vectors.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
+    with torch.autocast(device, enabled=False):
+        results: tuple[Tensor, Tensor, Tensor, Tensor] = _PredictTokens.apply(  # type: ignore[no-untyped-call]
+            vectors, table, bias, gate, target_ids, sample_keys, is_same, dtype, wishes
+        )
+    return results
 
 
 class _PredictTokens(torch.autograd.Function):
@@ -185,26 +292,29 @@ class _PredictTokens(torch.autograd.Function):
         vectors: Tensor,
         table: Tensor,
         bias: Tensor,
+        gate: Tensor | None,
         target_ids: Tensor,
-        sample_keys: Tensor,
+        sample_keys: Tensor | None,
+        is_same: Tensor | None,
         dtype: torch.dtype,
-        temperature: float,
-        exclude_target: bool,
-        with_figures: bool,
+        wishes: _Wishes,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         cast = vectors.detach().to(dtype), table.detach().to(dtype), bias.detach().float()
-        needs_gradient = any(ctx.needs_input_grad[:3])
-        work = _Pass(*cast, target_ids, sample_keys, temperature, exclude_target, with_figures, needs_gradient)
+        gate_logits = None if gate is None else gate.detach().float()
+        needs_gradient = any(ctx.needs_input_grad[:4])
+        work = _Pass(*cast, gate_logits, target_ids, sample_keys, is_same, wishes, needs_gradient)
         is_compiled = dtype == torch.bfloat16 and kernels.serve(work.vectors)
         (_work_compiled if is_compiled else _work_plainly)(work)
         if needs_gradient:
             ctx.save_for_backward(*work.gradients())
-            ctx.dtypes = vectors.dtype, table.dtype, bias.dtype
+            ctx.dtypes = vectors.dtype, table.dtype, bias.dtype, None if gate is None else gate.dtype
         ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy)
         return work.losses.sum(), work.sampled_ids, work.best_ids, work.entropy
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (tensor * gradients[0] for tensor in ctx.saved_tensors)
-        vectors, table, bias = (tensor.to(dtype) for tensor, dtype in zip(scaled, ctx.dtypes, strict=True))
-        return vectors, table, bias, None, None, None, None, None, None
+        scaled = (
+            None if tensor is None else (tensor * gradients[0]).to(dtype)
+            for tensor, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return *scaled, None, None, None, None, None

@@ -8,8 +8,8 @@ from electrify.models.heads import BodyConfig
 from electrify.models.modernbert import ModernBertConfig
 
 
-def discriminator_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
-    """Return the published config of the discriminator.
+def encoder_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
+    """Return the published config of the network that is fine-tuned later: of a pair, the discriminator.
 
     Raises:
         ConfigError: If sizes do not fit each other.

@@ -1,6 +1,7 @@
 """From a run's config to its objective, with the networks that it trains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,10 +11,14 @@ from electrify.models.build import generator_config
 from electrify.models.electra import initialize_electra
 from electrify.models.electra_heads import ElectraForPreTraining
 from electrify.models.heads import BodyConfig, Discriminator, Generator, build_discriminator, build_generator
+from electrify.objectives.all_tokens_mlm import AllTokensMLM
+from electrify.objectives.mlm import MaskedLanguageModelling
 from electrify.objectives.objective import AnyObjective
+from electrify.objectives.replace_mlm import ReplaceMLM
+from electrify.objectives.rows import Masker
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.objectives.sharing import share_embeddings, share_layers
-from electrify.pretraining.networks import discriminator_config
+from electrify.pretraining.networks import encoder_config
 
 
 def build_objective(config: PretrainConfig, tokenizer: Tokenizer) -> AnyObjective:
@@ -27,12 +32,7 @@ def build_objective(config: PretrainConfig, tokenizer: Tokenizer) -> AnyObjectiv
 
 def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDetection:
     """Build both networks with weights drawn from the run's seed, sharing what the config says."""
-    disc_config = discriminator_config(config.model, tokenizer)
-    gen_config = generator_config(
-        disc_config,
-        hidden_ratio=config.model.generator_hidden_ratio,
-        layer_ratio=config.model.generator_layer_ratio,
-    )
+    disc_config, gen_config = _pair_configs(config, tokenizer)
     discriminator, generator = build_pair(config, disc_config=disc_config, gen_config=gen_config)
     return assemble_rtd(config, tokenizer, generator=generator, discriminator=discriminator)
 
@@ -41,8 +41,7 @@ def build_pair(
     config: PretrainConfig, *, disc_config: BodyConfig, gen_config: BodyConfig
 ) -> tuple[Discriminator, Generator]:
     """Build a discriminator and a generator with weights drawn from the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with _seeded(config):
         discriminator, generator = build_discriminator(disc_config), build_generator(gen_config)
         if config.model.head_init == "normal" and isinstance(discriminator, ElectraForPreTraining):
             initialize_electra(discriminator.discriminator_predictions, discriminator.config)
@@ -53,17 +52,82 @@ def assemble_rtd(
     config: PretrainConfig, tokenizer: Tokenizer, *, generator: Generator, discriminator: Discriminator
 ) -> ReplacedTokenDetection:
     """Let two networks share what the config says, and put them together."""
-    share_embeddings(generator, discriminator, config.model.embedding_sharing)
-    if config.model.share_layers:
-        share_layers(generator, discriminator)
+    _share(config, generator, discriminator)
     return ReplacedTokenDetection(
         generator,
         discriminator,
-        masking=config.masking,
+        masker=build_masker(config, tokenizer),
         objective=config.objective,
-        special_ids=tokenizer.special_ids,
-        mask_id=tokenizer.mask_id,
+        judges_all=config.objective.kind != "electra-15",
     )
 
 
-OBJECTIVES: dict[str, Callable[[PretrainConfig, Tokenizer], AnyObjective]] = {"rtd": build_rtd}
+def build_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> MaskedLanguageModelling:
+    """Build one network that fills in what is hidden."""
+    with _seeded(config):
+        encoder = build_generator(encoder_config(config.model, tokenizer))
+    return MaskedLanguageModelling(encoder, masker=build_masker(config, tokenizer))
+
+
+def build_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> ReplaceMLM:
+    """Build a generator and an encoder with a head over the vocabulary."""
+    encoder, generator = _build_encoder_and_generator(config, tokenizer)
+    return ReplaceMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
+
+
+def build_all_tokens_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> AllTokensMLM:
+    """Build a generator and an encoder with a head over the vocabulary and a gate that copies."""
+    encoder, generator = _build_encoder_and_generator(config, tokenizer)
+    with _seeded(config):
+        return AllTokensMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
+
+
+def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
+    """Return what hides tokens of this vocabulary."""
+    return Masker(
+        config.masking,
+        special_ids=tokenizer.special_ids,
+        mask_id=tokenizer.mask_id,
+        vocab_size=tokenizer.vocab_size,
+    )
+
+
+def _build_encoder_and_generator(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[Generator, Generator]:
+    large, small = _pair_configs(config, tokenizer)
+    with _seeded(config):
+        encoder, generator = build_generator(large), build_generator(small)
+    _share(config, generator, encoder)
+    return encoder, generator
+
+
+def _pair_configs(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[BodyConfig, BodyConfig]:
+    large = encoder_config(config.model, tokenizer)
+    small = generator_config(
+        large,
+        hidden_ratio=config.model.generator_hidden_ratio,
+        layer_ratio=config.model.generator_layer_ratio,
+    )
+    return large, small
+
+
+def _share(config: PretrainConfig, generator: Generator, other: Discriminator | Generator) -> None:
+    share_embeddings(generator, other, config.model.embedding_sharing)
+    if config.model.share_layers:
+        share_layers(generator, other)
+
+
+@contextmanager
+def _seeded(config: PretrainConfig) -> Iterator[None]:
+    """Draw first values from the run's seed, and leave torch's generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        yield
+
+
+OBJECTIVES: dict[str, Callable[[PretrainConfig, Tokenizer], AnyObjective]] = {
+    "rtd": build_rtd,
+    "electra-15": build_rtd,
+    "mlm": build_mlm,
+    "replace-mlm": build_replace_mlm,
+    "all-tokens-mlm": build_all_tokens_mlm,
+}

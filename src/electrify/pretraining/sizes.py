@@ -14,7 +14,7 @@ from electrify.models.build import generator_config
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.heads import Body, BodyConfig, Network
 from electrify.models.modernbert import ModernBertConfig, ModernBertModel
-from electrify.pretraining.networks import discriminator_config
+from electrify.pretraining.networks import encoder_config
 
 ROLES = ("discriminator", "generator")
 
@@ -49,7 +49,7 @@ def all_configs(
 
 def _discriminator_beside(gen: BodyConfig, model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
     """Return the config of a new discriminator: the recipe's sizes, and the rest as in its generator."""
-    new = discriminator_config(model.model_copy(update={"body": _body_name(gen), "embedding_size": None}), tokenizer)
+    new = encoder_config(model.model_copy(update={"body": _body_name(gen), "embedding_size": None}), tokenizer)
     sizes = {
         name: getattr(new, name)
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")

@@ -31,6 +31,7 @@ from electrify.training.optimizers import ParameterGroup, split_by_decay
 
 _LOG = logging.getLogger(__name__)
 START_FILE = "start.json"
+_KINDS = ("rtd", "electra-15")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
         DataError: If the tokenizers differ.
     """
     assert config.init_from is not None
-    if config.objective.kind != "rtd":
-        raise ConfigError(f'init_from works with objective.kind = "rtd", not with {config.objective.kind!r}.')
+    if config.objective.kind not in _KINDS:
+        raise ConfigError(f"init_from works with objective.kind = {' or '.join(_KINDS)}, not {config.objective.kind}.")
     folder = resolve_folder(config.init_from)
     places = _find_networks(folder)
     for place in places.values():

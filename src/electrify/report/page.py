@@ -39,31 +39,33 @@ class Page:
     texts: Sequence[Sequence[CorruptedToken]] = field(default=())
 
 
+_PICTURES = {
+    "gen_loss": ("Generator's loss", "nats", "Cross-entropy at the masked positions; lower is better."),
+    "disc_loss": ("Discriminator's loss", "nats", "Binary cross-entropy over the tokens that it judges."),
+    "disc_auc": (
+        "Discriminator's AUC",
+        "AUC",
+        "How well it ranks replaced above original tokens: 0.5 is chance, 1 is perfect.",
+    ),
+    "mlm_loss": ("Encoder's loss", "nats", "Cross-entropy of the original tokens; lower is better."),
+    "mlm_accuracy": ("Encoder's accuracy", "share", "How often the most likely token is the original."),
+    "copy_auc": (
+        "Gate's AUC",
+        "AUC",
+        "How well the gate that copies ranks original above replaced tokens: 0.5 is chance, 1 is perfect.",
+    ),
+}
+"""Title, unit and caption of the figures that are drawn, where a run's objective has them."""
+
+
 def pretraining_pictures(run: Path) -> list[Picture]:
-    """Return the curves of a run's losses and of its discriminator's AUC."""
+    """Return the curves of a run: its losses, and the figures by which its objective is judged."""
     records = read_metrics(run)
+    found = {name for record in records for name in record}
     return [
-        draw_curves(
-            records,
-            ["gen_loss"],
-            title="Generator's loss",
-            label="nats",
-            caption="Cross-entropy at the masked positions; lower is better.",
-        ),
-        draw_curves(
-            records,
-            ["disc_loss"],
-            title="Discriminator's loss",
-            label="nats",
-            caption="Binary cross-entropy over all tokens.",
-        ),
-        draw_curves(
-            records,
-            ["disc_auc"],
-            title="Discriminator's AUC",
-            label="AUC",
-            caption="How well it ranks replaced above original tokens: 0.5 is chance, 1 is perfect.",
-        ),
+        draw_curves(records, [name], title=title, label=label, caption=caption)
+        for name, (title, label, caption) in _PICTURES.items()
+        if name in found
     ]
 
 

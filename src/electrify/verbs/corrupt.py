@@ -11,6 +11,7 @@ from electrify.data.tokenizer import load_tokenizer
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys
+from electrify.objectives.rows import Masker
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.verbs.loading import load_discriminator, load_generator
 
@@ -45,10 +46,13 @@ def corrupt(
     rtd = ReplacedTokenDetection(
         load_generator(resolve_folder(generator)),
         load_discriminator(folder),
-        masking=MaskingConfig(mask_prob=mask_prob),
+        masker=Masker(
+            MaskingConfig(mask_prob=mask_prob),
+            special_ids=tokenizer.special_ids,
+            mask_id=tokenizer.mask_id,
+            vocab_size=tokenizer.vocab_size,
+        ),
         objective=ObjectiveConfig(),
-        special_ids=tokenizer.special_ids,
-        mask_id=tokenizer.mask_id,
     ).eval()
     special = set(tokenizer.special_ids) - {tokenizer.unk_id}
     results = []

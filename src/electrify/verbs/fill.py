@@ -1,4 +1,4 @@
-"""Ask a generator what belongs at [MASK]."""
+"""Ask a masked language model what belongs at [MASK]."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,12 @@ def fill(folder: str | Path, text: str, *, top: int = 5) -> list[list[Candidate]
     """Return the most likely tokens for every [MASK] of a text, most likely first.
 
     Args:
-        folder: A generator: a run's `generator/`, another published folder, or a hub name.
+        folder: A masked language model: a run's `generator/` or `encoder/`, another published folder, or a hub name.
         text: With at least one "[MASK]".
         top: How many tokens for each.
 
     Raises:
-        CheckpointError: If the folder is not a generator.
+        CheckpointError: If the folder is not one.
         DataError: If no [MASK] is left within the model's length.
     """
     path = resolve_folder(folder)

@@ -51,6 +51,8 @@ class PretrainReport:
     """Held-out figures at the end; empty without a validation part."""
     warning: str | None
     """What is wrong with the run, if anything."""
+    networks: tuple[str, ...]
+    """Published folders within the run's; the first is the one to fine-tune."""
 
 
 def pretrain(
@@ -275,6 +277,7 @@ class Pretraining:
             tokens_per_s=session.window.tokens_seen / seconds if seconds else 0.0,
             validation=session.validation,
             warning=session.warning,
+            networks=tuple(session.objective.networks()),
         )
         objective = session.parallel.whole_module()
 

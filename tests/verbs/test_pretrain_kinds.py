@@ -1,0 +1,107 @@
+"""Runs of every objective: interrupted or in parts they are the same, and their folders can be used."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from support.corpora import write_shards
+from support.processes import finish, start
+from support.runs import BODIES, assert_close_runs, assert_same_run, figures, run, run_killed_at
+
+from electrify.config import FinetuneConfig
+from electrify.models.checkpoint import saved_network
+from electrify.pretraining.objectives import OBJECTIVES
+from electrify.report.page import pretraining_pictures
+from electrify.verbs.fill import fill
+from electrify.verbs.finetune import finetune
+
+FILLED_BY = {"mlm": "encoder", "replace-mlm": "generator", "all-tokens-mlm": "generator"}
+KINDS = tuple(kind for kind in OBJECTIVES if kind != "rtd")  # which all other tests of runs are about
+DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
+
+
+def of_kind(kind: str, **sections: Any) -> dict[str, Any]:
+    return {"objective": {"kind": kind}, "model": DROPOUT, **sections}
+
+
+@pytest.fixture(scope="module")
+def runs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
+    """A run of each kind and body that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("kinds")
+    places = {(kind, body): folder / f"{kind}-{body}" for kind in KINDS for body in BODIES}
+    for (kind, body), place in places.items():
+        run(shards, place, body=body, **of_kind(kind))
+    return places
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_and_resumed_run_equals_one_that_was_not(
+    kind: str, body: str, shards: Path, runs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_killed_at(8, shards, tmp_path / "run", monkeypatch, body=body, **of_kind(kind))
+    run(shards, tmp_path / "run", body=body, resume=True, **of_kind(kind))
+    assert_same_run(tmp_path / "run", runs[kind, body])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
+    shards = write_shards(tmp_path, pack="pieces")  # rows of unlike lengths
+    every_step = {"logging": {"every_steps": 1, "tensorboard": False}}
+    run(shards, tmp_path / "whole", **of_kind(kind, **every_step))
+    run(shards, tmp_path / "parts", **of_kind(kind, training={"micro_batch_size": 3}, **every_step))
+    assert_close_runs(tmp_path / "whole", tmp_path / "parts", rel=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_what_one_does(kind: str, shards: Path, runs: Any, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "run", processes=2, **of_kind(kind))
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert_close_runs(tmp_path / "run", runs[kind, "electra"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_of_a_run_opens_in_transformers(kind: str, runs: Any) -> None:
+    for body in BODIES:
+        folder = runs[kind, body]
+        for place in sorted(folder.glob("*/config.json")):
+            name = transformers.AutoConfig.from_pretrained(place.parent).architectures[0]
+            _, report = getattr(transformers, name).from_pretrained(place.parent, output_loading_info=True)
+            assert not any(report.values()), (place, report)
+            assert saved_network(place.parent).__name__ in (name, "ModernBertForPreTraining")
+            assert name in (place.parent / "README.md").read_text() or "discriminator" in place.parts[-2]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", FILLED_BY)
+def test_what_was_trained_to_fill_fills(kind: str, body: str, runs: Any) -> None:
+    (candidates,) = fill(runs[kind, body] / FILLED_BY[kind], "the [MASK] eats .", top=3)
+    assert len(candidates) == 3
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_network_of_a_run_is_fine_tuned(
+    kind: str, body: str, runs: Any, labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = runs[kind, body]
+    first = json.loads((folder / "results.json").read_text())["networks"][0]
+    report = finetune(
+        folder / first,
+        train=labelled["train"],
+        validation=labelled["validation"],
+        output=tmp_path / "classifier",
+        seeds=(0,),
+        config=FinetuneConfig(num_epochs=1, max_length=16),
+    )
+    assert report.output == str(tmp_path / "classifier")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_shows_the_losses_of_its_kind(kind: str, runs: Any) -> None:
+    folder = runs[kind, "electra"]
+    losses = {name for record in figures(folder) for name in record if name.endswith("_loss")}
+    assert len([one for one in pretraining_pictures(folder) if "loss" in one.title]) == len(losses) > 0
