@@ -114,8 +114,10 @@ class ObjectiveConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW and clipping."""
+    """The update and clipping."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """"adamw", or "muon": Muon for the matrices inside layers and AdamW for all else (embeddings, heads, vectors)."""
     learning_rate: Rate = 5e-4
     """Peak learning rate."""
     beta1: Probability = 0.9
@@ -130,6 +132,10 @@ class OptimizerConfig(Section):
     """Whether Adam's means are corrected for their start at zero; the original's code does not."""
     max_grad_norm: Rate = 1.0
     """Gradients are scaled down to this global norm."""
+    muon_scale: Rate = 1.0
+    """muon: factor on the learning rate of what Muon updates; at 1 its updates are as large as AdamW's."""
+    muon_momentum: Probability = 0.95
+    """muon: decay of the mean of gradients."""
 
 
 class ScheduleConfig(Section):

@@ -14,7 +14,7 @@ from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.recipes import load_recipe
 from electrify.training.distributed import World
-from electrify.training.optimizers import Adam, split_by_decay
+from electrify.training.optimizers import Optimizer, split_by_decay
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 def step_of(config: PretrainConfig, shards: Path) -> TrainingStep:
     folder = open_shards(shards)
     objective = build_objective(config, folder.tokenizer())
-    optimizer = Adam(split_by_decay(objective.named_parameters()), config.optimizer)
+    optimizer = Optimizer(split_by_decay(objective.named_parameters()), config.optimizer)
     batches = BatchReader(config, folder, objective, device=CPU, world=World())
     return TrainingStep(objective, optimizer, batches)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from electrify.config import OptimizerConfig
-from electrify.training.optimizers import Adam, ParameterGroup, split_by_decay
+from electrify.training.optimizers import Optimizer, ParameterGroup, split_by_decay
 
 FACTORS = (0.2, 1.0, 0.7, 0.4, 0.1)
 CONFIG = OptimizerConfig(learning_rate=0.05, weight_decay=0.1, epsilon=1e-3, max_grad_norm=1e6)
@@ -21,12 +21,12 @@ def gradients(module: nn.Module, step: int) -> list[Tensor]:
     return [torch.randn(parameter.shape, generator=draw) for parameter in module.parameters()]
 
 
-def build(config: OptimizerConfig) -> tuple[nn.Module, Adam]:
+def build(config: OptimizerConfig) -> tuple[nn.Module, Optimizer]:
     module = network()
-    return module, Adam(split_by_decay(module.named_parameters()), config)
+    return module, Optimizer(split_by_decay(module.named_parameters()), config)
 
 
-def take_steps(module: nn.Module, optimizer: Adam, steps: range) -> None:
+def take_steps(module: nn.Module, optimizer: Optimizer, steps: range) -> None:
     for step in steps:
         for parameter, gradient in zip(module.parameters(), gradients(module, step), strict=True):
             parameter.grad = gradient
@@ -112,7 +112,7 @@ def test_parameters_are_split_by_their_dimensions_and_none_is_lost() -> None:
 def test_norm_is_that_before_clipping_and_the_gradient_is_clipped() -> None:
     parameter = nn.Parameter(torch.zeros(2, 2))
     config = CONFIG.model_copy(update={"max_grad_norm": 1.0})
-    optimizer = Adam([ParameterGroup({"a": parameter})], config)
+    optimizer = Optimizer([ParameterGroup({"a": parameter})], config)
     parameter.grad = torch.tensor([[3.0, 0.0], [0.0, 4.0]])
     assert float(optimizer.step(1.0)) == pytest.approx(5)
     clipped = optimizer.tensors()["a.exp_avg"] / (1 - config.beta1)
@@ -121,14 +121,14 @@ def test_norm_is_that_before_clipping_and_the_gradient_is_clipped() -> None:
 
 def test_norm_is_over_all_groups() -> None:
     one, other = nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1))
-    optimizer = Adam(split_by_decay([("one", one), ("other", other)]), CONFIG)
+    optimizer = Optimizer(split_by_decay([("one", one), ("other", other)]), CONFIG)
     one.grad, other.grad = torch.full((1, 1), 3.0), torch.full((1,), 4.0)
     assert float(optimizer.step(1.0)) == pytest.approx(5)
 
 
 def test_small_gradients_are_not_scaled_up() -> None:
     parameter = nn.Parameter(torch.zeros(1, 1))
-    optimizer = Adam([ParameterGroup({"a": parameter})], CONFIG.model_copy(update={"max_grad_norm": 1.0}))
+    optimizer = Optimizer([ParameterGroup({"a": parameter})], CONFIG.model_copy(update={"max_grad_norm": 1.0}))
     parameter.grad = torch.full((1, 1), 0.5)
     optimizer.step(1.0)
     assert float(optimizer.tensors()["a.exp_avg"]) == pytest.approx(0.05)
@@ -143,7 +143,7 @@ def test_gradients_are_dropped_after_a_step() -> None:
 def test_groups_learn_at_their_own_rate() -> None:
     slow, fast = nn.Parameter(torch.zeros(1, 1)), nn.Parameter(torch.zeros(1, 1))
     groups = [ParameterGroup({"slow": slow}, learning_rate_scale=0.25), ParameterGroup({"fast": fast})]
-    optimizer = Adam(groups, CONFIG)
+    optimizer = Optimizer(groups, CONFIG)
     slow.grad, fast.grad = torch.ones(1, 1), torch.ones(1, 1)
     optimizer.step(1.0)
     assert slow.item() / fast.item() == pytest.approx(0.25)
@@ -186,7 +186,7 @@ def test_missing_mean_is_an_error() -> None:
 def test_first_step_without_correction_is_as_large_as_the_betas_make_it() -> None:
     parameter = nn.Parameter(torch.zeros(1, 1))
     config = OptimizerConfig(learning_rate=1.0, bias_correction=False, weight_decay=0.0, epsilon=1e-12)
-    optimizer = Adam([ParameterGroup({"a": parameter})], config)
+    optimizer = Optimizer([ParameterGroup({"a": parameter})], config)
     parameter.grad = torch.full((1, 1), 0.5)
     optimizer.step(1.0)
     assert parameter.item() == pytest.approx(-(1 - 0.9) / math.sqrt(1 - 0.999))

@@ -15,7 +15,7 @@ from electrify.objectives.objective import AnyObjective, Batch
 from electrify.pretraining.batches import to_inputs
 from electrify.pretraining.objectives import build_rtd
 from electrify.pretraining.step import TrainingStep
-from electrify.training.optimizers import Adam, split_by_decay
+from electrify.training.optimizers import Optimizer, split_by_decay
 from electrify.training.precision import choose_device, resolve_precision
 from electrify.training.process import settle
 
@@ -76,7 +76,7 @@ class StepContender:
         self._num_batches = len(rows)
         self._rtd = build_rtd(config, tokenizer).to(device)
         self._batches = PackedBatches(config, rows, self._rtd, device=device)
-        self._optimizer = _WatchedAdam(split_by_decay(self._rtd.named_parameters()), config.optimizer)
+        self._optimizer = _WatchedOptimizer(split_by_decay(self._rtd.named_parameters()), config.optimizer)
         dtype = resolve_precision(config.training.precision, device)
         self._step = TrainingStep(self._rtd, self._optimizer, self._batches, dtype=dtype)
         settle()  # as `training.loop.run` does before its first step
@@ -100,7 +100,7 @@ class StepContender:
         return {part: seconds / count for part, seconds in watch.seconds.items()}
 
 
-class _WatchedAdam(Adam):
+class _WatchedOptimizer(Optimizer):
     watch: Stopwatch | None = None
 
     def clip(self) -> Tensor:

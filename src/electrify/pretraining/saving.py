@@ -27,7 +27,7 @@ from electrify.training.checkpoints import (
     state_name,
 )
 from electrify.training.distributed import World
-from electrify.training.optimizers import Adam
+from electrify.training.optimizers import Optimizer
 from electrify.training.parallel import fill, local
 from electrify.training.sharded import start_writing
 
@@ -53,7 +53,7 @@ class StateKeeper:
         self,
         folder: Path,
         objective: AnyObjective,
-        optimizer: Adam,
+        optimizer: Optimizer,
         *,
         config: CheckpointConfig,
         world: World,

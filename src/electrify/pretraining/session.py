@@ -18,14 +18,14 @@ from electrify.pretraining.guard import StepGuard
 from electrify.pretraining.neighbours import start_from_neighbours
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.saving import StateKeeper
-from electrify.pretraining.starting import Start, build_started, group_parameters, write_start
+from electrify.pretraining.starting import Start, build_started, find_inner, group_parameters, write_start
 from electrify.pretraining.step import TrainingStep
 from electrify.pretraining.window import Window
 from electrify.runs import MetricsLog, finite_or_none
 from electrify.training.checkpoints import State, find_newest_state, read_state, state_name
 from electrify.training.distributed import World
 from electrify.training.loop import Clock
-from electrify.training.optimizers import Adam
+from electrify.training.optimizers import Optimizer
 from electrify.training.parallel import Parallel
 from electrify.training.precision import choose_device, resolve_precision
 
@@ -92,7 +92,9 @@ class Session:
             for block in dict.fromkeys(blocks):
                 block.compile()
         self.parallel = Parallel(self.objective, blocks, world=self.world, kind=self.config.training.parallel)
-        self.optimizer = Adam(group_parameters(self.objective, self.start), self.config.optimizer)
+        self.optimizer = Optimizer(
+            group_parameters(self.objective, self.start), self.config.optimizer, inner=find_inner(self.objective)
+        )
         self.step = TrainingStep(
             self.objective, self.optimizer, self.batches, parallel=self.parallel, world=self.world, dtype=self.dtype
         )

@@ -154,6 +154,13 @@ def group_parameters(objective: AnyObjective, start: Start | None) -> list[Param
     return groups + split_by_decay(((name, one) for name, one in named.items() if new and name not in new), waits=True)
 
 
+def find_inner(objective: AnyObjective) -> frozenset[str]:
+    """Return the names of the parameters inside the layers of an objective's networks."""
+    blocks = [block for network in objective.networks().values() for block in body_of(network).blocks]
+    inner = {id(parameter) for block in blocks for parameter in block.parameters()}
+    return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in inner)
+
+
 def _find_networks(folder: Path) -> dict[str, Path]:
     places = {role: folder / role for role in ROLES if (folder / role / CONFIG_FILE).is_file()}
     if places:

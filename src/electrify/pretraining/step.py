@@ -9,7 +9,7 @@ from torch import Tensor
 
 from electrify.objectives.objective import AnyObjective, Batch, Figures, add_counts, join_figures
 from electrify.training.distributed import World
-from electrify.training.optimizers import Adam
+from electrify.training.optimizers import Optimizer
 from electrify.training.parallel import Parallel
 from electrify.training.precision import autocast
 
@@ -59,7 +59,7 @@ class TrainingStep:
     def __init__(
         self,
         objective: AnyObjective,
-        optimizer: Adam,
+        optimizer: Optimizer,
         batches: Batches,
         *,
         parallel: Parallel[AnyObjective] | None = None,

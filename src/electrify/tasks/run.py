@@ -25,7 +25,7 @@ from electrify.tasks.judgement import Judgement
 from electrify.tasks.mixing import batches_a_task, plan_epoch
 from electrify.tasks.task import Encoded, Task
 from electrify.training.checkpoints import State, load_newest_state, save_state
-from electrify.training.optimizers import Adam
+from electrify.training.optimizers import Optimizer
 from electrify.training.precision import autocast
 from electrify.training.process import settle
 from electrify.training.schedules import learning_rate_factor
@@ -121,7 +121,7 @@ class SeedRun:
         self._totals = torch.zeros(2, device=place.device)  # loss and weight of the running epoch
         networks = [stream.network.to(place.device) for stream in streams]
         freeze(networks, config.frozen_layers)
-        self._optimizer = Adam(
+        self._optimizer = Optimizer(
             layerwise_groups(networks, config.layerwise_lr_decay, form=config.layerwise_form),
             OptimizerConfig(
                 learning_rate=config.learning_rate,

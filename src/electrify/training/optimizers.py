@@ -1,18 +1,13 @@
-"""AdamW, with or without bias correction, over groups of parameters.
+"""Optimizers over groups of parameters: clipping, the update by the rules of a kind, and a state with names."""
 
-Torch's fused kernel always corrects the bias of Adam's means. The original ELECTRA code does not (Clark et al. 2020,
-`optimization.py`; BERT's before it). The corrected update with learning rate a·√c₂⁻¹·c₁ and epsilon ε·√c₂⁻¹, where
-c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ, *is* the uncorrected one, so one kernel serves both.
-"""
-
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from electrify.config import OptimizerConfig
+from electrify.training.rules import RULES, Rule
 from electrify.training.split import is_split
 
 
@@ -41,30 +36,30 @@ def split_by_decay(
     return [group for group in groups if group.parameters]
 
 
-class Adam:
-    """AdamW with named state.
+class Optimizer:
+    """An optimizer with named state.
 
     Args:
         groups: Disjoint groups of parameters.
-        config: Rates, decays and clipping.
+        config: Its kind, rates, decays and clipping.
+        inner: Names of the parameters inside layers, whose matrices some kinds update by another rule.
 
     Attributes:
         is_waiting: Whether groups that wait keep their values; their means go on, so they start with good ones.
     """
 
-    def __init__(self, groups: list[ParameterGroup], config: OptimizerConfig) -> None:
-        self._groups = groups
+    def __init__(self, groups: list[ParameterGroup], config: OptimizerConfig, *, inner: Collection[str] = ()) -> None:
         self._config = config
         self._num_steps = 0
         self.is_waiting = False
         self._named = {name: parameter for group in groups for name, parameter in group.parameters.items()}
-        self._adam = torch.optim.AdamW(
-            [{"params": list(group.parameters.values())} for group in groups],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-            fused=True,
-        )
+        for_matrices, for_rest = RULES[config.kind]
+        is_matrix = {name: name in inner and parameter.ndim == 2 for name, parameter in self._named.items()}
+        rules = {name: for_matrices if is_matrix[name] else for_rest for name in self._named}
+        self._parts = [
+            _Part(rule, [_members(group, rules, rule) for group in groups], config)
+            for rule in dict.fromkeys(rules.values())
+        ]
 
     def step(self, factor: float) -> Tensor:
         """Clip the gradients, update the parameters, and drop the gradients.
@@ -87,62 +82,84 @@ class Adam:
     def update(self, factor: float) -> None:
         """Update the parameters by their gradients as they are, and drop the gradients; see `step`."""
         self._num_steps += 1
-        step_scale, epsilon_scale = self._uncorrected() if not self._config.bias_correction else (1.0, 1.0)
-        for group, settings in zip(self._groups, self._adam.param_groups, strict=True):
-            scale = 0.0 if group.waits and self.is_waiting else group.learning_rate_scale
-            settings["lr"] = self._config.learning_rate * factor * scale * step_scale
-            settings["eps"] = self._config.epsilon * epsilon_scale
-            settings["weight_decay"] = self._config.weight_decay / step_scale if group.has_weight_decay else 0.0
-        self._adam.step()
+        for part in self._parts:
+            part.update(factor, step=self._num_steps, is_waiting=self.is_waiting)
         self.drop_gradients()
 
     def drop_gradients(self) -> None:
         """Forget the gradients without an update."""
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in self._named.values():
+            parameter.grad = None
 
     @property
     def num_updates(self) -> int:
         """Return how many updates were made."""
         return self._num_steps
 
-    def _uncorrected(self) -> tuple[float, float]:
-        root_2 = math.sqrt(1 - self._config.beta2**self._num_steps)
-        return (1 - self._config.beta1**self._num_steps) / root_2, 1 / root_2
-
     def tensors(self) -> dict[str, Tensor]:
-        """Return the means as `NAME.exp_avg` and `NAME.exp_avg_sq`; empty before the first step."""
-        return {
-            f"{name}.{key}": self._adam.state[parameter][key]
-            for name, parameter in self._named.items()
-            for key in ("exp_avg", "exp_avg_sq")
-            if key in self._adam.state[parameter]
-        }
+        """Return what is remembered, as `NAME.exp_avg` and so on; empty before the first step."""
+        return {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
 
     def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
-        """Continue from saved means.
+        """Continue from a saved state.
 
         Args:
             tensors: What `tensors` returned.
             num_steps: Steps taken until then.
 
         Raises:
-            KeyError: If the mean of a parameter is missing.
+            KeyError: If a tensor of a parameter is missing.
         """
         self._num_steps = num_steps
-        self._adam.state.clear()
-        if num_steps == 0:
-            return
-        for name, parameter in self._named.items():
-            self._adam.state[parameter] = {
-                "step": torch.tensor(float(num_steps)),
-                "exp_avg": tensors[f"{name}.exp_avg"].clone(),
-                "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].clone(),
-            }
+        for part in self._parts:
+            part.load(tensors, num_steps=num_steps)
 
     def allocate(self) -> dict[str, Tensor]:
         """Return zeros of the shape, device and layout of all that `tensors` returns after a step."""
         return {
-            f"{name}.{key}": torch.zeros_like(parameter, requires_grad=False)
-            for name, parameter in self._named.items()
-            for key in ("exp_avg", "exp_avg_sq")
+            f"{name}.{mean}": torch.zeros_like(parameter, requires_grad=False)
+            for part in self._parts
+            for name, parameter in part.named.items()
+            for mean in part.rule.means
         }
+
+
+def _members(group: ParameterGroup, rules: dict[str, Rule], rule: Rule) -> ParameterGroup:
+    """Return the part of a group that follows a rule; it may be empty."""
+    mine = {name: parameter for name, parameter in group.parameters.items() if rules[name] is rule}
+    return replace(group, parameters=mine)
+
+
+class _Part:
+    """The parameters that follow one rule, and torch's optimizer that updates them."""
+
+    def __init__(self, rule: Rule, groups: list[ParameterGroup], config: OptimizerConfig) -> None:
+        self.rule = rule
+        self._groups = [group for group in groups if group.parameters]
+        self._config = config
+        self.named = {name: parameter for group in groups for name, parameter in group.parameters.items()}
+        self._optimizer = rule.build([{"params": list(one.parameters.values())} for one in self._groups], config)
+
+    def update(self, factor: float, *, step: int, is_waiting: bool) -> None:
+        for group, settings in zip(self._groups, self._optimizer.param_groups, strict=True):
+            scale = 0.0 if group.waits and is_waiting else group.learning_rate_scale
+            rate = self._config.learning_rate * factor * scale
+            decay = self._config.weight_decay if group.has_weight_decay else 0.0
+            settings.update(self.rule.settings(self._config, rate, decay, step))
+        self._optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{mean}": self._optimizer.state[parameter][mean]
+            for name, parameter in self.named.items()
+            for mean in self.rule.means
+            if mean in self._optimizer.state[parameter]
+        }
+
+    def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
+        self._optimizer.state.clear()
+        if num_steps == 0:
+            return
+        for name, parameter in self.named.items():
+            means = {mean: tensors[f"{name}.{mean}"].clone() for mean in self.rule.means}
+            self._optimizer.state[parameter] = self.rule.state(means, num_steps)

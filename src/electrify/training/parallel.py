@@ -110,11 +110,15 @@ def fill(target: Tensor, values: Tensor) -> None:
     Raises:
         RuntimeError: If the shapes differ.
     """
-    if is_split(target):
-        if target.shape != values.shape:
-            raise RuntimeError(f"shape {tuple(values.shape)}, expected {tuple(target.shape)}")
-        from torch.distributed.tensor import distribute_tensor
+    if is_split(target) and target.shape != values.shape:
+        raise RuntimeError(f"shape {tuple(values.shape)}, expected {tuple(target.shape)}")
+    target.copy_(spread_like(target, values))
 
-        mine = values.to(target.device)
-        values = distribute_tensor(mine, target.device_mesh, target.placements, src_data_rank=None)
-    target.copy_(values)
+
+def spread_like(target: Tensor, values: Tensor) -> Tensor:
+    """Return whole values themselves, or this process's part of them where a tensor of their shape is in shards."""
+    if not is_split(target):
+        return values
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(values.to(target.device), target.device_mesh, target.placements, src_data_rank=None)

@@ -1,0 +1,63 @@
+"""The update rules that an optimizer can follow: how each is built, set for a step, and what it remembers.
+
+AdamW without bias correction: torch's fused kernel always corrects the bias of Adam's means, which the original ELECTRA
+code does not do (Clark et al. 2020, `optimization.py`; BERT's before it). The corrected update with learning rate
+a·√c₂⁻¹·c₁ and epsilon ε·√c₂⁻¹, where c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ, *is* the uncorrected one: one kernel serves both.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from electrify.config import OptimizerConfig
+from electrify.training.muon import Muon
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One way of updating parameters."""
+
+    means: tuple[str, ...]
+    """What is remembered of each parameter, each of its shape."""
+    build: Callable[[list[dict[str, Any]], OptimizerConfig], torch.optim.Optimizer]
+    """Makes torch's optimizer from its groups."""
+    settings: Callable[[OptimizerConfig, float, float, int], dict[str, float]]
+    """Given learning rate, weight decay and number of the step, from 1: what stands in a group for this step."""
+    has_step: bool = False
+    """Whether torch keeps the number of steps with each parameter."""
+
+    def state(self, means: dict[str, Tensor], num_steps: int) -> dict[str, Tensor]:
+        """Return what the optimizer remembers of a parameter after so many steps."""
+        return {"step": torch.tensor(float(num_steps)), **means} if self.has_step else means
+
+
+def _build_adam(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, fused=True)
+
+
+def _set_adam(config: OptimizerConfig, rate: float, decay: float, step: int) -> dict[str, float]:
+    if config.bias_correction:
+        return {"lr": rate, "eps": config.epsilon, "weight_decay": decay}
+    root_2 = math.sqrt(1 - config.beta2**step)
+    scale = (1 - config.beta1**step) / root_2
+    return {"lr": rate * scale, "eps": config.epsilon / root_2, "weight_decay": decay / scale}
+
+
+def _build_muon(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    return Muon(groups, lr=config.learning_rate, momentum=config.muon_momentum)
+
+
+def _set_muon(config: OptimizerConfig, rate: float, decay: float, _step: int) -> dict[str, float]:
+    return {"lr": rate * config.muon_scale, "weight_decay": decay}
+
+
+ADAM = Rule(("exp_avg", "exp_avg_sq"), _build_adam, _set_adam, has_step=True)
+MUON = Rule(("momentum_buffer",), _build_muon, _set_muon)
+
+RULES: dict[str, tuple[Rule, Rule]] = {"adamw": (ADAM, ADAM), "muon": (MUON, ADAM)}
+"""For each kind of optimizer: the rule of the matrices inside layers, and that of all else."""
