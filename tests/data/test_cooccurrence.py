@@ -5,27 +5,34 @@ import pytest
 import torch
 
 from electrify.data import cooccurrence
-from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
+from electrify.data.cooccurrence import count_neighbours, neighbour_vectors, without_tokens
 
 
-def test_counts_are_of_neighbours_within_four_positions_to_each_side() -> None:
-    counts = count_neighbours(np.array([0, 1, 1, 2, 2, 2]), vocab_size=4)
-    contexts = [2, 1, 0, 3]  # by falling frequency: 2 (three times), 1 (twice), 0 (once), 3 (never)
-    expected = np.zeros((4, 4))
-    stream = [0, 1, 1, 2, 2, 2]
+def test_near_neighbours_count_more_and_none_beyond_five_positions() -> None:
+    stream = [0, 1, 1, 2, 2, 2, 3]
+    counts = count_neighbours(np.array(stream), vocab_size=5)
+    expected = np.zeros((5, 5))
     for i, token in enumerate(stream):
         for j, other in enumerate(stream):
-            if 0 < abs(i - j) <= 4:
-                expected[token, contexts.index(other)] += 1
-    np.testing.assert_array_equal(counts, expected)
+            if 0 < abs(i - j) <= 5:
+                expected[token, other] += (6 - abs(i - j)) / 5
+    np.testing.assert_allclose(counts.toarray(), expected, rtol=1e-6)
+
+
+def test_tokens_that_are_left_out_are_nobodys_neighbours() -> None:
+    counts = count_neighbours(np.array([0, 1, 2, 1, 0]), vocab_size=3)
+    expected = counts.toarray()
+    expected[2, :] = expected[:, 2] = 0
+    np.testing.assert_array_equal(without_tokens(counts, [2]).toarray(), expected)
 
 
 def test_counts_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = np.random.default_rng(0).integers(0, 30, 5000).astype(np.uint16)
     whole = count_neighbours(tokens, vocab_size=40)
     monkeypatch.setattr(cooccurrence, "_BLOCK_TOKENS", 777)
-    np.testing.assert_array_equal(count_neighbours(tokens, vocab_size=40), whole)
-    assert whole.sum() == 2 * sum(5000 - distance for distance in range(1, 5))
+    np.testing.assert_allclose(count_neighbours(tokens, vocab_size=40).toarray(), whole.toarray(), rtol=1e-5)
+    pairs = sum((5000 - distance) * (6 - distance) / 5 for distance in range(1, 6))
+    assert whole.sum() == pytest.approx(2 * pairs, rel=1e-5)
 
 
 def test_tokens_used_alike_get_like_vectors() -> None:

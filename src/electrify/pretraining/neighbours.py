@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from electrify.data.cooccurrence import count_neighbours, neighbour_vectors
+from electrify.data.cooccurrence import count_neighbours, neighbour_vectors, without_tokens
 from electrify.data.shards import ShardFolder
 from electrify.models.heads import Network, body_of
 
-_COUNTED_TOKENS = 16_000_000
+_COUNTED_TOKENS = 32_000_000
 
 
 @torch.no_grad()
@@ -19,12 +19,12 @@ def start_from_neighbours(networks: Sequence[Network], shards: ShardFolder) -> N
 
     Args:
         networks: Those of an objective before the first step.
-        shards: What they will be trained on; the first 16 million tokens are counted.
+        shards: What they will be trained on; the first 32 million tokens are counted.
     """
     tokenizer = shards.tokenizer()
     counts = count_neighbours(shards.stream("train", max_tokens=_COUNTED_TOKENS), vocab_size=tokenizer.vocab_size)
-    counts[list(tokenizer.special_ids)] = 0
-    occurs = torch.from_numpy(counts.any(axis=1))
+    counts = without_tokens(counts, tokenizer.special_ids)
+    occurs = torch.from_numpy(counts.sum(axis=1) > 0)
     for network in networks:
         table = body_of(network).word_embeddings.weight
         size = table.shape[1]
