@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.processes import finish, start, wait_until, worker
-from support.runs import assert_close_runs, assert_same_run, run
+from support.runs import assert_close_runs, assert_same_run, figures, run
 
 DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
 EVERY_STEP = {"logging": {"every_steps": 1, "tensorboard": False}, "model": DROPOUT}

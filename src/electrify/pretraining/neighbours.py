@@ -25,8 +25,11 @@ def start_from_neighbours(networks: Sequence[Network], shards: ShardFolder) -> N
     counts = count_neighbours(shards.stream("train", max_tokens=_COUNTED_TOKENS), vocab_size=tokenizer.vocab_size)
     counts = without_tokens(counts, tokenizer.special_ids)
     occurs = torch.from_numpy(counts.sum(axis=1) > 0)
-    for network in networks:
-        table = body_of(network).word_embeddings.weight
+    tables = {network: body_of(network).word_embeddings.weight for network in networks}
+    vectors = {
+        size: neighbour_vectors(counts, size=size) for size in sorted({table.shape[1] for table in tables.values()})
+    }
+    for network, table in tables.items():
         size = table.shape[1]
-        vectors = neighbour_vectors(counts, size=size) * (network.config.initializer_range * size**0.5)
-        table[occurs] = vectors[occurs].to(table)
+        scaled = vectors[size] * (network.config.initializer_range * size**0.5)
+        table[occurs] = scaled[occurs].to(table)
