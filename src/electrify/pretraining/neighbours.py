@@ -8,7 +8,7 @@ from electrify.data.cooccurrence import count_neighbours, neighbour_vectors, wit
 from electrify.data.shards import ShardFolder
 from electrify.models.heads import Network, body_of
 
-_COUNTED_TOKENS = 32_000_000
+_COUNTED_TOKENS = 16_000_000
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def start_from_neighbours(networks: Sequence[Network], shards: ShardFolder) -> N
 
     Args:
         networks: Those of an objective before the first step.
-        shards: What they will be trained on; the first 32 million tokens are counted.
+        shards: What they will be trained on; the first 16 million tokens are counted.
     """
     tokenizer = shards.tokenizer()
     counts = count_neighbours(shards.stream("train", max_tokens=_COUNTED_TOKENS), vocab_size=tokenizer.vocab_size)
