@@ -2,8 +2,8 @@
 
 Counts of (token, frequent token within a few positions), near ones weighing more, become positive pointwise mutual
 information with smoothed context frequencies, and its leading singular vectors, weighted by the root of the singular
-values, become the vectors. Source: Levy, Goldberg, Dagan 2015 (TACL 3), sections 2 and 3: such vectors are on a par with
-word2vec's. On small budgets most of the first minutes of pre-training go into learning just this (`docs/log.md`).
+values, become the vectors. Source: Levy, Goldberg, Dagan 2015 (TACL 3), sections 2 and 3: on a par with word2vec's. On
+small budgets most of the first minutes of pre-training go into learning just this (`docs/log.md`).
 """
 
 from collections.abc import Collection
