@@ -14,6 +14,7 @@ _VERBS = {
     "pretrain": "pretrain",
     "detect": "detect",
     "fill": "fill",
+    "generate": "generate",
     "finetune": "finetune",
     "evaluate": "evaluate",
     "predict": "predict",

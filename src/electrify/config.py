@@ -99,14 +99,16 @@ class MaskingConfig(Section):
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
-    kind: Literal["rtd", "mlm", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
-    """What is trained: "rtd", replaced token detection; "mlm", BERT's; others: docs/objectives.md."""
+    kind: Literal["rtd", "mlm", "clm", "hybrid", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
+    """What is trained: "rtd", replaced token detection; "mlm", BERT's; "clm", GPT's; others: docs/objectives.md."""
     gen_weight: NotNegative = 1.0
     """Kinds with a generator: weight of its loss."""
     disc_weight: NotNegative = 50.0
     """rtd, electra-15: weight of the discriminator's loss."""
     encoder_weight: NotNegative = 1.0
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
+    causal_share: OpenShare = 0.0625
+    """hybrid: share of rows that are read from left to right, and weight of their loss; one in 16 as GPT-BERT."""
     temperature: Rate = 1.0
     """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
     exclude_original: bool = False

@@ -1,4 +1,4 @@
-"""Commands around a pre-training run: `pretrain`, `config`, and looking at its networks with `detect` and `fill`."""
+"""Commands around a pre-training run: `pretrain`, `config`, and its networks at work: `detect`, `fill`, `generate`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -107,3 +107,32 @@ def fill(folder: str, text: str, /, *, top: int = 5, json: Json = False) -> None
         lines.append(f"[MASK] {number}")
         lines += [f"  {candidate.probability:6.1%}  {candidate.token}" for candidate in candidates]
     show([[asdict(one) for one in candidates] for candidates in masks], as_json=json, lines=lines)
+
+
+@app.command
+def generate(
+    folder: str,
+    prompt: str,
+    /,
+    *,
+    max_tokens: int = 50,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Continue a text.
+
+    Args:
+        folder: Folder of a causal language model, such as a run's decoder.
+        prompt: What to continue; may be empty.
+        max_tokens: Longest continuation in tokens.
+        temperature: Of the softmax; below 1 is sharper, 0 always takes the most likely token.
+        top_p: Draw from the most likely tokens that hold so much of the probability together.
+        seed: Another seed, another text.
+    """
+    from electrify.verbs.generate import generate as run
+
+    result = run(folder, prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    lines = [f"{prompt} {result.text}".strip(), f"({len(result.tokens)} tokens; ended by {result.ended_by})"]
+    show(asdict(result), as_json=json, lines=lines)

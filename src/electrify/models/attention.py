@@ -4,7 +4,8 @@ On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.ke
 the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain
 batched products (`docs/log.md`; torch 2.13, two threads). It also draws its dropout from a generator's
 state, so active dropout takes the plain way too. On a GPU in 16 bits, rows of several documents, padding and windows go
-to the variable-length kernel, which does no work for what is masked.
+to the variable-length kernel, which does no work for what is masked. Rows that are read from left to right take the
+plain way.
 """
 
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def attention_mask(
         drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
     """
+    if inputs.is_causal:  # neither kernel knows directions
+        return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
     if window is not None and inputs.input_ids.shape[1] - 1 <= window:
         window = None
     if kernels.serve(hidden) and native.fits(head_size):

@@ -1,8 +1,9 @@
 """Published model folders: what Transformers writes opens here, what is written here opens there.
 
 A folder holds `config.json` and `model.safetensors` (or its shards). Tensors have the published names, which are the
-names inside our networks, so nothing is renamed; only the body's prefix ("electra.", "model.") is put on or taken off
-where a bare body meets a network with a head. What is ours inside `config.json` lies under one key, "electrify".
+names inside our networks, so nothing is renamed but in ModernBERT's decoder (`models.decoder_names`); only the body's
+prefix ("electra.", "model.") is put on or taken off where a bare body meets a network with a head. What is ours inside
+`config.json` lies under one key, "electrify".
 """
 
 import logging
@@ -14,8 +15,18 @@ import torch
 
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
 from electrify.files import MANIFEST, write_json
+from electrify.models.causal_heads import ElectraForCausalLM, ModernBertDecoderForCausalLM
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
-from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config, read_settings
+from electrify.models.config_json import (
+    CONFIG_FILE,
+    DECODER,
+    config_from_dict,
+    config_to_dict,
+    is_causal,
+    read_config,
+    read_settings,
+)
+from electrify.models.decoder_names import decoder_tensors
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
     ElectraForMaskedLM,
@@ -51,6 +62,7 @@ _NETWORKS: dict[str, type[Network]] = {
     for network in (
         ElectraModel,
         ElectraForMaskedLM,
+        ElectraForCausalLM,
         ElectraForPreTraining,
         ElectraForSequenceClassification,
         ElectraForTokenClassification,
@@ -59,6 +71,7 @@ _NETWORKS: dict[str, type[Network]] = {
         ElectraForMultipleChoice,
         ModernBertModel,
         ModernBertForMaskedLM,
+        ModernBertDecoderForCausalLM,
         ModernBertForPreTraining,
         ModernBertForSequenceClassification,
         ModernBertForTokenClassification,
@@ -73,6 +86,7 @@ _CLASSIFIERS = (
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
 )
+_CAUSAL = (ElectraForCausalLM, ModernBertDecoderForCausalLM)
 _PREFIXES = {ElectraConfig: "electra.", ModernBertConfig: "model."}
 """What stands before the names of a body's parameters in a network with a head."""
 _PUBLISHED_AS = {"ModernBertForPreTraining": "ModernBertForTokenClassification"}
@@ -131,6 +145,8 @@ def save_model(
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)  # it describes what was there before
+    if isinstance(model, ModernBertDecoderForCausalLM):
+        tensors = {name: tensor.clone() for name, tensor in decoder_tensors(tensors).items()}
     write_tensors(tensors, folder)
     settings = _settings_of(model, electrify)
     write_json(folder / CONFIG_FILE, settings | ({"problem_type": problem_type} if problem_type else {}))
@@ -195,16 +211,24 @@ def load_model(
         labels = _saved_labels(settings, path=path)
     if network_type is ModernBertForPreTraining and not new_head:
         _check_is_discriminator(settings, path=path)
+    is_bare = issubclass(network_type, ElectraModel | ModernBertModel)
+    if not (is_bare or new_head) and is_causal(settings) != (network_type in _CAUSAL):
+        raise CheckpointError(
+            f"{path}: holds {' and '.join(map(str, settings.get('architectures') or ['a network']))}, which does not "
+            f"open as {network_type.__name__}: one reads from left to right, the other does not."
+        )
     model = _build(network_type, config, num_labels=num_labels, labels=labels)
+    is_decoder = settings.get("model_type") == DECODER
+    expected = decoder_tensors(model.state_dict()) if is_decoder else model.state_dict()
     matched = match_tensors(
         read_headers(folder),
-        {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+        {name: tuple(tensor.shape) for name, tensor in expected.items()},
         prefix=_PREFIXES[type(config)],
-        is_bare_body=isinstance(model, ElectraModel | ModernBertModel),
+        is_bare_body=is_bare,
         new_head=new_head,
         folder=folder,
     )
-    _fill(model, matched)
+    _fill(model, matched, is_decoder=is_decoder)
     if new_head and not isinstance(model, ElectraModel | ModernBertModel):
         model.reset_head()
         _log.info("%s: the head of %s is new", folder, network_type.__name__)
@@ -232,10 +256,12 @@ def _build(
 
 
 @torch.no_grad()
-def _fill(model: Network, matched: dict[str, StoredTensor]) -> None:
+def _fill(model: Network, matched: dict[str, StoredTensor], *, is_decoder: bool) -> None:
     """Allocate the parameters and copy the stored tensors into them."""
     model.to_empty(device="cpu")
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    if is_decoder:
+        parameters = decoder_tensors(parameters)  # views
     copies = {}
     for name, tensor in read_tensors(matched):
         if not torch.isfinite(tensor).all():
@@ -261,7 +287,8 @@ def _network_named(name: str) -> type[Network]:
 
 def _settings_of(model: Network, electrify: dict[str, Any] | None) -> dict[str, Any]:
     name = type(model).__name__
-    settings = {"architectures": [_PUBLISHED_AS.get(name, name)], **config_to_dict(model.config), "dtype": "float32"}
+    body = config_to_dict(model.config, is_decoder=isinstance(model, _CAUSAL))
+    settings = {"architectures": [_PUBLISHED_AS.get(name, name)], **body, "dtype": "float32"}
     labels = getattr(model, "labels", None)
     if labels is not None:
         settings["id2label"] = {str(index): label for index, label in enumerate(labels)}

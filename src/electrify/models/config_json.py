@@ -17,9 +17,13 @@ from electrify.models.modernbert import FULL, SLIDING, ModernBertConfig
 CONFIG_FILE = "config.json"
 _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 """Settings by which a folder brings code of its own, or asks for it to be run."""
+DECODER = "modernbert-decoder"
+"""The model type of ModernBERT's decoder, whose parameters have names of their own in folders."""
+_CAUSAL_ELECTRA = ["ElectraForCausalLM"]
 _MODEL_TYPES: dict[str, type[ElectraConfig] | type[ModernBertConfig]] = {
     "electra": ElectraConfig,
     "modernbert": ModernBertConfig,
+    DECODER: ModernBertConfig,
 }
 _ONLY_SUPPORTED = {
     "electra": {
@@ -76,7 +80,9 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
                 f"{path}: {name} asks for code of the folder's own, which is never run here, so what it would compute "
                 "is not known. Remove the key if the network is a plain one."
             )
-    for name, supported in _ONLY_SUPPORTED[model_type].items():
+    for name, supported in _ONLY_SUPPORTED[model_type.removesuffix("-decoder")].items():
+        if name == "is_decoder" and settings.get("architectures") == _CAUSAL_ELECTRA:
+            supported = True  # the only ELECTRA network here that is one
         if settings.get(name, supported) != supported:
             raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
     config_type = _MODEL_TYPES[model_type]
@@ -91,11 +97,21 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
         raise CheckpointError(f"{path}: {problem}") from None
 
 
-def config_to_dict(config: ElectraConfig | ModernBertConfig) -> dict[str, Any]:
-    """Return a body's settings as Transformers 5 reads them from `config.json`, without those of a head."""
+def is_causal(settings: dict[str, Any]) -> bool:
+    """Return whether the content of a `config.json` is that of a network that reads from left to right."""
+    return settings.get("model_type") == DECODER or settings.get("architectures") == _CAUSAL_ELECTRA
+
+
+def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool = False) -> dict[str, Any]:
+    """Return a body's settings as Transformers 5 reads them from `config.json`, without those of a head.
+
+    Args:
+        config: The settings.
+        is_decoder: Whether the body reads from left to right.
+    """
     settings = dataclasses.asdict(config)
     if isinstance(config, ElectraConfig):
-        return {"model_type": "electra"} | settings | _ONLY_SUPPORTED["electra"]
+        return {"model_type": "electra"} | settings | _ONLY_SUPPORTED["electra"] | {"is_decoder": is_decoder}
     bases = {FULL: settings.pop("global_rope_theta"), SLIDING: settings.pop("local_rope_theta")}
     settings["rope_parameters"] = {
         kind: {"rope_type": "default", "rope_theta": float(base)} for kind, base in bases.items()
@@ -103,7 +119,12 @@ def config_to_dict(config: ElectraConfig | ModernBertConfig) -> dict[str, Any]:
     settings["layer_types"] = list(config.attention_types)
     del settings["global_attn_every_n_layers"]
     supported = {name: value for name, value in _ONLY_SUPPORTED["modernbert"].items() if name != "rope_scaling"}
-    return {"model_type": "modernbert"} | settings | supported
+    if is_decoder:  # its ids must be numbers; [CLS] begins a row and [SEP] ends it
+        settings["bos_token_id"] = config.cls_token_id if config.bos_token_id is None else config.bos_token_id
+        settings["eos_token_id"] = config.sep_token_id if config.eos_token_id is None else config.eos_token_id
+        ids = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+        settings = {name: value for name, value in settings.items() if name not in ids or value is not None}
+    return {"model_type": DECODER if is_decoder else "modernbert"} | settings | supported
 
 
 def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which network does which job, for each body."""
 
+from electrify.models.causal_heads import CausalLM, ElectraForCausalLM, ModernBertDecoderForCausalLM
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
@@ -25,6 +26,7 @@ from electrify.models.question_heads import (
 BodyConfig = ElectraConfig | ModernBertConfig
 Body = ElectraModel | ModernBertModel
 Generator = ElectraForMaskedLM | ModernBertForMaskedLM
+"""A network with a head over the vocabulary; a `CausalLM` is one that reads from left to right."""
 Discriminator = ElectraForPreTraining | ModernBertForPreTraining
 SequenceClassifier = ElectraForSequenceClassification | ModernBertForSequenceClassification
 TokenClassifier = ElectraForTokenClassification | ModernBertForTokenClassification
@@ -43,6 +45,11 @@ def body_of(network: Network) -> Body:
 def build_generator(config: BodyConfig) -> Generator:
     """Build a generator with new first values."""
     return ElectraForMaskedLM(config) if isinstance(config, ElectraConfig) else ModernBertForMaskedLM(config)
+
+
+def build_decoder(config: BodyConfig) -> CausalLM:
+    """Build a network that predicts next tokens, with new first values."""
+    return ElectraForCausalLM(config) if isinstance(config, ElectraConfig) else ModernBertDecoderForCausalLM(config)
 
 
 def build_discriminator(config: BodyConfig) -> Discriminator:

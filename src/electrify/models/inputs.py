@@ -1,4 +1,4 @@
-"""What a network reads: token ids and, where they matter, padding, segments, document borders and dropout keys."""
+"""What a network reads: token ids and, where they matter, padding, segments, documents, direction, dropout keys."""
 
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ class Inputs:
     """Number of the document that each token belongs to, (B, T) integers; attention stays within equal numbers."""
     dropout_keys: Tensor | None = None
     """One key a row, (B,) int64, from `electrify.noise`; None means no dropout, whatever `train()` and `eval()` say."""
+    causal: Tensor | bool = False
+    """Whether tokens look only at themselves and what stands before them; (B,) bool to say so for each row."""
 
     def __post_init__(self) -> None:
         if self.input_ids.dim() != 2:
@@ -34,6 +36,8 @@ class Inputs:
             value: Tensor | None = getattr(self, name)
             if value is not None and value.shape != self.input_ids.shape:
                 raise ValueError(f"{name} is {tuple(value.shape)}, but input_ids is {tuple(self.input_ids.shape)}")
+        if isinstance(self.causal, Tensor) and self.causal.shape != self.input_ids.shape[:1]:
+            raise ValueError(f"causal is {tuple(self.causal.shape)} for {len(self.input_ids)} rows")
         if self.dropout_keys is not None and self.dropout_keys.shape != self.input_ids.shape[:1]:
             raise ValueError(f"dropout_keys is {tuple(self.dropout_keys.shape)} for {len(self.input_ids)} rows")
 
@@ -44,7 +48,8 @@ class Inputs:
 
         Args:
             dtype: Type of the scores.
-            window: How many positions to each side a token may look; None means all.
+            window: How many positions to each side a token may look; None means all. In causal rows it looks at so
+                many in all, itself among them, as Transformers' ModernBERT decoder.
 
         Returns:
             0 where a query (third dimension) may look at a key (fourth), the lowest number of `dtype` elsewhere;
@@ -69,6 +74,11 @@ class Inputs:
         """Return whether somebody may not look everywhere."""
         return self.attention_mask is not None or self.document_ids is not None or window is not None
 
+    @property
+    def is_causal(self) -> bool:
+        """Return whether in some row tokens may not look at what follows them."""
+        return self.causal is not False
+
     def borders(self) -> Tensor:
         """Return where runs of tokens with one segment begin, counted through all rows, and B·T; (runs + 1,) int32."""
         rows, tokens = self.input_ids.shape
@@ -87,9 +97,16 @@ class Inputs:
         if self.document_ids is not None:
             parts.append(self.document_ids[:, None, :, None] == self.document_ids[:, None, None, :])
         num_tokens = self.input_ids.shape[1]
+        positions = torch.arange(num_tokens, device=self.input_ids.device)
+        distance = positions[:, None] - positions  # (T, T): how far before the query the key stands
         if window is not None and num_tokens - 1 > window:
-            positions = torch.arange(num_tokens, device=self.input_ids.device)
-            parts.append(((positions[:, None] - positions).abs() <= window)[None, None])
+            parts.append((distance.abs() <= window)[None, None])
+        if self.is_causal:
+            reach = num_tokens if window is None else max(window, 1)
+            sees = ((distance >= 0) & (distance < reach))[None]
+            if isinstance(self.causal, Tensor):
+                sees = sees | ~self.causal[:, None, None]
+            parts.append(sees[:, None])
         if not parts:
             return None
         allowed = parts[0]

@@ -10,8 +10,17 @@ from electrify.data.tokenizer import Tokenizer
 from electrify.models.build import generator_config
 from electrify.models.electra import initialize_electra
 from electrify.models.electra_heads import ElectraForPreTraining
-from electrify.models.heads import BodyConfig, Discriminator, Generator, build_discriminator, build_generator
+from electrify.models.heads import (
+    BodyConfig,
+    Discriminator,
+    Generator,
+    build_decoder,
+    build_discriminator,
+    build_generator,
+)
 from electrify.objectives.all_tokens_mlm import AllTokensMLM
+from electrify.objectives.clm import CausalLanguageModelling
+from electrify.objectives.hybrid import HybridLanguageModelling
 from electrify.objectives.mlm import MaskedLanguageModelling
 from electrify.objectives.objective import AnyObjective
 from electrify.objectives.replace_mlm import ReplaceMLM
@@ -67,6 +76,20 @@ def build_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> MaskedLanguageMod
     with _seeded(config):
         encoder = build_generator(encoder_config(config.model, tokenizer))
     return MaskedLanguageModelling(encoder, masker=build_masker(config, tokenizer))
+
+
+def build_clm(config: PretrainConfig, tokenizer: Tokenizer) -> CausalLanguageModelling:
+    """Build one network that predicts the next token."""
+    with _seeded(config):
+        return CausalLanguageModelling(build_decoder(encoder_config(config.model, tokenizer)))
+
+
+def build_hybrid(config: PretrainConfig, tokenizer: Tokenizer) -> HybridLanguageModelling:
+    """Build one network that fills in and continues."""
+    with _seeded(config):
+        network = build_generator(encoder_config(config.model, tokenizer))
+    masker = build_masker(config, tokenizer)
+    return HybridLanguageModelling(network, masker=masker, causal_share=config.objective.causal_share)
 
 
 def build_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> ReplaceMLM:
@@ -128,6 +151,8 @@ OBJECTIVES: dict[str, Callable[[PretrainConfig, Tokenizer], AnyObjective]] = {
     "rtd": build_rtd,
     "electra-15": build_rtd,
     "mlm": build_mlm,
+    "clm": build_clm,
+    "hybrid": build_hybrid,
     "replace-mlm": build_replace_mlm,
     "all-tokens-mlm": build_all_tokens_mlm,
 }

@@ -49,6 +49,12 @@ _PICTURES = {
     ),
     "mlm_loss": ("Encoder's loss", "nats", "Cross-entropy of the original tokens; lower is better."),
     "mlm_accuracy": ("Encoder's accuracy", "share", "How often the most likely token is the original."),
+    "clm_loss": ("Loss of next tokens", "nats", "Cross-entropy of each token given those before it; lower is better."),
+    "clm_accuracy": (
+        "Accuracy of next tokens",
+        "share",
+        "How often the most likely token is the one that follows.",
+    ),
     "copy_auc": (
         "Gate's AUC",
         "AUC",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from electrify.models.causal_heads import CausalLM, ElectraForCausalLM, ModernBertDecoderForCausalLM
 from electrify.models.checkpoint import load_model, read_config
 from electrify.models.electra import ElectraConfig
 from electrify.models.electra_heads import ElectraForMaskedLM, ElectraForPreTraining
@@ -18,6 +19,17 @@ def load_discriminator(folder: Path) -> Discriminator:
     if isinstance(read_config(folder), ElectraConfig):
         return load_model(folder, ElectraForPreTraining)
     return load_model(folder, ModernBertForPreTraining)
+
+
+def load_decoder(folder: Path) -> CausalLM:
+    """Load a network that continues a text.
+
+    Raises:
+        CheckpointError: If the folder holds no causal language model.
+    """
+    if isinstance(read_config(folder), ElectraConfig):
+        return load_model(folder, ElectraForCausalLM)
+    return load_model(folder, ModernBertDecoderForCausalLM)
 
 
 def load_generator(folder: Path) -> Generator:

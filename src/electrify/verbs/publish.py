@@ -17,6 +17,8 @@ _USES = {
     "ElectraForPreTraining": ("AutoModelForPreTraining", "says for each token how likely it was replaced"),
     "ElectraForMaskedLM": ("AutoModelForMaskedLM", "fills in [MASK]"),
     "ModernBertForPreTraining": ("AutoModelForTokenClassification", "labels each token original or replaced"),
+    "ElectraForCausalLM": ("AutoModelForCausalLM", "continues a text"),
+    "ModernBertDecoderForCausalLM": ("AutoModelForCausalLM", "continues a text"),
     "ModernBertForMaskedLM": ("AutoModelForMaskedLM", "fills in [MASK]"),
 }
 

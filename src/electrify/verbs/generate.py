@@ -1,0 +1,113 @@
+"""Continue a text with a network that predicts next tokens.
+
+One token at a time is drawn from the softmax at a temperature, cut to the smallest set of tokens that holds `top_p` of
+it (nucleus sampling, Holtzman et al. 2020). The row is read anew for each token; nothing is kept between them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from electrify.data.tokenizer import load_tokenizer
+from electrify.errors import ConfigError, DataError
+from electrify.models.checkpoint import resolve_folder
+from electrify.models.inputs import Inputs
+from electrify.noise import row_keys
+from electrify.objectives.vocabulary import draw
+from electrify.progress import bar
+from electrify.verbs.loading import load_decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What came after a prompt."""
+
+    prompt: str
+    text: str
+    """The continuation alone."""
+    tokens: list[str]
+    ended_by: Literal["end of text", "max_tokens", "model's length"]
+
+
+@torch.no_grad()
+def generate(
+    folder: str | Path,
+    prompt: str,
+    *,
+    max_tokens: int = 50,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> Continuation:
+    """Continue a prompt; the same seed gives the same text.
+
+    Args:
+        folder: A causal language model: a run's `decoder/`, another published folder, or a hub name.
+        prompt: May be empty.
+        max_tokens: Longest continuation in tokens.
+        temperature: Of the softmax; below 1 is sharper, 0 always takes the most likely token.
+        top_p: Probability that the tokens drawn from hold together, in (0, 1].
+        seed: Of what is drawn.
+
+    Raises:
+        CheckpointError: If the folder is not a causal language model.
+        ConfigError: If a setting is out of range.
+        DataError: If the prompt fills the model's length.
+    """
+    _check(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    path = resolve_folder(folder)
+    network, tokenizer = load_decoder(path).eval(), load_tokenizer(path)
+    limit = network.config.max_position_embeddings
+    encoded = tokenizer.encode([prompt], max_length=limit)[0]
+    ids = encoded.input_ids[:-1]  # without the [SEP] that ends it
+    if encoded.num_cut or len(ids) >= limit:
+        raise DataError(f"the prompt has {len(ids) + encoded.num_cut} tokens, but the model reads only {limit}.")
+    never = torch.tensor([token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id])
+    start, ended_by = len(ids), "max_tokens"
+    with bar("Generating", total=max_tokens) as progress:
+        for step in range(max_tokens):
+            if len(ids) == limit:
+                ended_by = "model's length"
+                break
+            hidden = network.hidden_states(Inputs(torch.tensor([ids])))[:, -1]
+            scores = network.logits(hidden).float().index_fill(1, never, -torch.inf)
+            key = row_keys(seed, step, torch.zeros(1, dtype=torch.long))
+            chosen = int(choose(scores, key, temperature=temperature, top_p=top_p))
+            if chosen == tokenizer.sep_id:
+                ended_by = "end of text"
+                break
+            ids.append(chosen)
+            progress.advance(1)
+    new = ids[start:]
+    return Continuation(prompt, tokenizer.decode(new), [tokenizer.token(one) for one in new], ended_by)  # type: ignore[arg-type]
+
+
+def choose(scores: Tensor, keys: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Draw a token from each row of scores, (B,) int64.
+
+    Args:
+        scores: Of the vocabulary, (B, V) float32.
+        keys: Of the random numbers, (B,) int64.
+        temperature: 0 takes the highest.
+        top_p: The most likely tokens are kept until they hold so much; always one.
+    """
+    if temperature == 0:
+        return scores.argmax(-1)
+    ordered, ids = (scores / temperature).softmax(-1).sort(dim=-1, descending=True)
+    is_beyond = ordered.cumsum(-1) - ordered >= top_p  # what stands before already holds enough
+    drawn = draw(ordered.masked_fill(is_beyond, 0.0), keys)
+    return ids.gather(1, drawn[:, None]).squeeze(1)
+
+
+def _check(*, max_tokens: int, temperature: float, top_p: float, seed: int) -> None:
+    if max_tokens < 1:
+        raise ConfigError(f"max_tokens must be at least 1, got {max_tokens}.")
+    if not 0 <= temperature < float("inf"):
+        raise ConfigError(f"temperature must be a finite number, 0 or above, got {temperature}.")
+    if not 0 < top_p <= 1:
+        raise ConfigError(f"top_p must be in (0, 1], got {top_p}.")
+    if seed < 0:
+        raise ConfigError(f"seed must be 0 or above, got {seed}.")
