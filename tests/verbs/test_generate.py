@@ -1,11 +1,13 @@
 """Texts are continued by what the softmax says, cut and sharpened as asked, the same for the same seed."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from support.runs import BODIES, run
 
+from electrify import cli
 from electrify.data.tokenizer import load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.models.inputs import Inputs
@@ -80,3 +82,17 @@ def test_folder_that_is_no_decoder_is_refused(electra_run: Path) -> None:
     for role in ("generator", "discriminator"):
         with pytest.raises(CheckpointError, match="left to right"):
             generate(electra_run / role, "the")
+
+
+def test_command_prints_the_continuation_or_all_about_it(
+    decoders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", str(decoders["electra"]), "the cat", "--max-tokens", "3", "--temperature", "0"]
+    for extra in ([], ["--json"]):
+        with pytest.raises(SystemExit) as end:
+            cli.main([*words, *extra])
+        assert not end.value.code
+    out = capsys.readouterr().out
+    expected = generate(decoders["electra"], "the cat", max_tokens=3, temperature=0)
+    assert out.startswith(f"the cat {expected.text}".strip())
+    assert json.loads(out[out.index("{") :])["tokens"] == expected.tokens
