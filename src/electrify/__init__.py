@@ -15,6 +15,7 @@ _VERBS = {
     "detect": "detect",
     "fill": "fill",
     "generate": "generate",
+    "score": "score",
     "finetune": "finetune",
     "evaluate": "evaluate",
     "predict": "predict",

@@ -99,12 +99,12 @@ class MaskingConfig(Section):
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
-    kind: Literal["rtd", "mlm", "clm", "hybrid", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
+    kind: Literal["rtd", "mlm", "clm", "hybrid", "electric", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
     """What is trained: "rtd", replaced token detection; "mlm", BERT's; "clm", GPT's; others: docs/objectives.md."""
     gen_weight: NotNegative = 1.0
-    """Kinds with a generator: weight of its loss."""
+    """Kinds with a generator, electric: weight of its loss, or of the noise model's."""
     disc_weight: NotNegative = 50.0
-    """rtd, electra-15: weight of the discriminator's loss."""
+    """rtd, electra-15, electric: weight of the discriminator's or scorer's loss."""
     encoder_weight: NotNegative = 1.0
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
     causal_share: OpenShare = 0.0625

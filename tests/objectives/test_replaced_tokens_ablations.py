@@ -1,4 +1,4 @@
-"""The ablations of the ELECTRA paper, section 3.5: each loss by hand, and where gradients must not go."""
+"""The ablations of the ELECTRA paper ("Efficiency Analysis"): each loss by hand, and where gradients must not go."""
 
 import pytest
 import torch

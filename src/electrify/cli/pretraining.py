@@ -1,4 +1,4 @@
-"""Commands around a pre-training run: `pretrain`, `config`, and its networks at work: `detect`, `fill`, `generate`."""
+"""Commands around a pre-training run: `pretrain`, `config`, and its networks at work: `detect`, `fill`, `generate`, `score`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -136,3 +136,24 @@ def generate(
     result = run(folder, prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     lines = [f"{prompt} {result.text}".strip(), f"({len(result.tokens)} tokens; ended by {result.ended_by})"]
     show(asdict(result), as_json=json, lines=lines)
+
+
+@app.command
+def score(folder: str, /, *texts: str, json: Json = False) -> None:
+    """Show how likely texts are, most likely first: pseudo-log-likelihoods in nats.
+
+    Args:
+        folder: Folder of a scorer, from a run with --objective.kind electric.
+        texts: One or more texts.
+    """
+    from electrify.verbs.score import score as run
+
+    if not texts:
+        fail("no text. Give at least one, in quotation marks.")
+    results = run(folder, texts)
+    ordered = sorted(results, key=lambda one: -one.score)
+    lines = [f"{one.score:10.2f}  {one.text}" for one in ordered]
+    num_cut = sum(one.num_cut for one in results)
+    if num_cut:
+        lines.append(f"({num_cut} tokens are beyond the model's length and were not scored)")
+    show([asdict(one) for one in results], as_json=json, lines=lines)

@@ -61,7 +61,7 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
         masker: Hides tokens from the generator.
         objective: Weights and sampling.
         judges_all: Whether every real token is judged, or the chosen ones only: the paper's ablation "ELECTRA 15%"
-            (section 3.5), which shows how much of the gain comes from learning at every position.
+            ("Efficiency Analysis"), which shows how much of the gain comes from learning at every position.
     """
 
     def __init__(

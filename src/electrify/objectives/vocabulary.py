@@ -32,6 +32,8 @@ class Scores:
     """The most likely token, (P,) int64; None without figures."""
     entropy: Tensor | None
     """Of the distribution, in nats, (P,) float32; None without figures."""
+    losses: Tensor
+    """Cross-entropy at each position, (P,) float32; detached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,7 @@ def score_tokens(
     vectors: Tensor, table: Tensor, bias: Tensor, target_ids: Tensor, *, with_figures: bool = False
 ) -> Scores:
     """Compute the loss without samples; see `predict_tokens`."""
-    loss, _, *figures = _pass(vectors, table, bias, target_ids, wishes=_Wishes(with_figures=with_figures))
-    return Scores(loss, *(figures if with_figures else (None, None)))
+    return _scores(_pass(vectors, table, bias, target_ids, wishes=_Wishes(with_figures=with_figures)), with_figures)
 
 
 def score_copies(
@@ -62,7 +63,7 @@ def score_copies(
 ) -> Scores:
     """Compute the loss of a network that may copy its input: D · [the input token] + (1 - D) · softmax.
 
-    Source: Clark et al. 2020 (ELECTRA), section 3.5, "All-Tokens MLM"; D is the sigmoid of `gate`.
+    Source: Clark et al. 2020 (ELECTRA), "Efficiency Analysis", "All-Tokens MLM"; D is the sigmoid of `gate`.
 
     Args:
         vectors: As for `predict_tokens`, like the three after it.
@@ -74,8 +75,7 @@ def score_copies(
         with_figures: As for `predict_tokens`; figures are those of the softmax alone.
     """
     wishes = _Wishes(with_figures=with_figures)
-    loss, _, *figures = _pass(vectors, table, bias, target_ids, gate=gate, is_same=is_same, wishes=wishes)
-    return Scores(loss, *(figures if with_figures else (None, None)))
+    return _scores(_pass(vectors, table, bias, target_ids, gate=gate, is_same=is_same, wishes=wishes), with_figures)
 
 
 def predict_tokens(
@@ -102,12 +102,9 @@ def predict_tokens(
         with_figures: Whether the most likely tokens and the entropy are computed, which takes longer.
     """
     wishes = _Wishes(temperature, exclude_target, with_figures)
-    loss, sampled_ids, best_ids, entropy = _pass(
-        vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes
-    )
-    if not with_figures:
-        return Predictions(loss, None, None, sampled_ids)
-    return Predictions(loss, best_ids, entropy, sampled_ids)
+    results = _pass(vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes)
+    scores = _scores(results, with_figures)
+    return Predictions(scores.loss, scores.best_ids, scores.entropy, scores.losses, results[1])
 
 
 def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
@@ -122,6 +119,15 @@ def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
     cumulative = probabilities.cumsum_(-1)
     threshold = uniform(keys).float() * cumulative[:, -1]
     return torch.searchsorted(cumulative, threshold[:, None]).squeeze(1).clamp_(max=cumulative.shape[1] - 1)
+
+
+_Results = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Loss, samples, most likely tokens, entropy, losses by position; what was not wished for is of no use."""
+
+
+def _scores(results: _Results, with_figures: bool) -> Scores:
+    loss, _, best_ids, entropy, losses = results
+    return Scores(loss, best_ids, entropy, losses) if with_figures else Scores(loss, None, None, losses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,12 +280,11 @@ def _pass(
     gate: Tensor | None = None,
     is_same: Tensor | None = None,
     wishes: _Wishes,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss, samples, most likely tokens and entropy; what is not wished for is of no use."""
+) -> _Results:
     device = vectors.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
     with torch.autocast(device, enabled=False):
-        results: tuple[Tensor, Tensor, Tensor, Tensor] = _PredictTokens.apply(  # type: ignore[no-untyped-call]
+        results: _Results = _PredictTokens.apply(  # type: ignore[no-untyped-call]
             vectors, table, bias, gate, target_ids, sample_keys, is_same, dtype, wishes
         )
     return results
@@ -298,7 +303,7 @@ class _PredictTokens(torch.autograd.Function):
         is_same: Tensor | None,
         dtype: torch.dtype,
         wishes: _Wishes,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> _Results:
         cast = vectors.detach().to(dtype), table.detach().to(dtype), bias.detach().float()
         gate_logits = None if gate is None else gate.detach().float()
         needs_gradient = any(ctx.needs_input_grad[:4])
@@ -308,8 +313,8 @@ class _PredictTokens(torch.autograd.Function):
         if needs_gradient:
             ctx.save_for_backward(*work.gradients())
             ctx.dtypes = vectors.dtype, table.dtype, bias.dtype, None if gate is None else gate.dtype
-        ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy)
-        return work.losses.sum(), work.sampled_ids, work.best_ids, work.entropy
+        ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy, work.losses)
+        return work.losses.sum(), work.sampled_ids, work.best_ids, work.entropy, work.losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -7,6 +7,7 @@ import torch
 
 from electrify.config import PretrainConfig
 from electrify.data.tokenizer import Tokenizer
+from electrify.errors import ConfigError
 from electrify.models.build import generator_config
 from electrify.models.electra import initialize_electra
 from electrify.models.electra_heads import ElectraForPreTraining
@@ -20,6 +21,7 @@ from electrify.models.heads import (
 )
 from electrify.objectives.all_tokens_mlm import AllTokensMLM
 from electrify.objectives.clm import CausalLanguageModelling
+from electrify.objectives.electric import Electric
 from electrify.objectives.hybrid import HybridLanguageModelling
 from electrify.objectives.mlm import MaskedLanguageModelling
 from electrify.objectives.objective import AnyObjective
@@ -27,6 +29,7 @@ from electrify.objectives.replace_mlm import ReplaceMLM
 from electrify.objectives.rows import Masker
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.objectives.sharing import share_embeddings, share_layers
+from electrify.objectives.two_towers import TwoTowers
 from electrify.pretraining.networks import encoder_config
 
 
@@ -105,6 +108,21 @@ def build_all_tokens_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> AllTok
         return AllTokensMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
 
 
+def build_electric(config: PretrainConfig, tokenizer: Tokenizer) -> Electric:
+    """Build a scorer and the two towers of its noise model, which are as large as a generator."""
+    if config.masking.draw != "distinct":
+        raise ConfigError(
+            'objective.kind = "electric" replaces each token at most once: set masking.draw = "distinct".'
+        )
+    large, small = _pair_configs(config, tokenizer)
+    with _seeded(config):
+        scorer, forwards, backwards = build_discriminator(large), build_decoder(small), build_decoder(small)
+    share_embeddings(forwards, scorer, config.model.embedding_sharing)
+    share_embeddings(backwards, forwards, "all" if config.model.embedding_sharing == "all" else "word")
+    noise = TwoTowers(forwards, backwards)
+    return Electric(scorer, noise, masker=build_masker(config, tokenizer), objective=config.objective)
+
+
 def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
     """Return what hides tokens of this vocabulary."""
     return Masker(
@@ -149,6 +167,7 @@ def _seeded(config: PretrainConfig) -> Iterator[None]:
 
 OBJECTIVES: dict[str, Callable[[PretrainConfig, Tokenizer], AnyObjective]] = {
     "rtd": build_rtd,
+    "electric": build_electric,
     "electra-15": build_rtd,
     "mlm": build_mlm,
     "clm": build_clm,

@@ -55,6 +55,9 @@ _PICTURES = {
         "share",
         "How often the most likely token is the one that follows.",
     ),
+    "noise_loss": ("Noise model's loss", "nats", "Cross-entropy of every token given the others; lower is better."),
+    "nce_loss": ("Scorer's loss", "nats", "Binary cross-entropy of telling noise from tokens."),
+    "nce_auc": ("Scorer's AUC", "AUC", "How well it ranks noise above tokens: 0.5 is chance, 1 is perfect."),
     "copy_auc": (
         "Gate's AUC",
         "AUC",

@@ -71,6 +71,8 @@ def _model_card(
     shards: ShardFolder,
 ) -> str:
     auto_class, what_it_does = _USES[network]
+    if role == "scorer":
+        what_it_does = "gives each token an energy, its logit of being replaced: minus log of its probability"
     counts = shards.manifest["train"]
     data = {
         "documents": f"{counts['num_documents']:,}",
