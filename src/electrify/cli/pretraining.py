@@ -1,4 +1,4 @@
-"""Commands around a pre-training run: `pretrain`, `config`, and its networks at work: `detect`, `fill`, `generate`, `score`."""
+"""Commands around a pre-training run: `pretrain`, `config`, and its networks: `detect`, `fill`, `generate`, `score`."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,7 +1,7 @@
 """All-tokens MLM: the generator's samples stand in place of [MASK], the encoder says for *every* token what it was.
 
-Source: Clark et al. 2020 (ELECTRA), "Efficiency Analysis": between BERT and ELECTRA. So that most of the network is not spent on
-repeating its input, a gate says how likely a token is its own original; see `vocabulary.score_copies`. The gate is no
+Source: Clark et al. 2020 (ELECTRA), "Efficiency Analysis": between BERT and ELECTRA. So that most of the network is not
+spent on repeating its input, a gate says how likely a token is its own original; see `score_copies`. The gate is no
 part of the published encoder; saved states keep it. The softmax is taken at every position, which makes this the most
 expensive of the objectives here: with small networks most of the step.
 """

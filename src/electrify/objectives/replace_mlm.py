@@ -1,7 +1,7 @@
 """Replace MLM: the generator's samples stand in place of [MASK], the encoder says what stood there before.
 
-Source: Clark et al. 2020 (ELECTRA), "Efficiency Analysis". It asks how much BERT loses because [MASK] never occurs when it is
-fine-tuned: the encoder never sees one, and learns at the chosen positions only, as BERT does. No gradient passes
+Source: Clark et al. 2020 (ELECTRA), "Efficiency Analysis". It asks how much BERT loses because [MASK] never occurs when
+it is fine-tuned: the encoder never sees one, and learns at the chosen positions only, as BERT does. No gradient passes
 through the samples.
 """
 
