@@ -159,6 +159,10 @@ class Electric(Objective[ElectricRows, TokenOutput]):
         """Return the scorer; the towers are of no use alone."""
         return {"scorer": self.scorer}
 
+    def trained(self) -> list[Network]:
+        """Return the scorer and both towers."""
+        return [self.scorer, self.noise.forwards, self.noise.backwards]
+
 
 def _scores(vectors: Tensor, table: Tensor, bias: Tensor, ids: Tensor) -> Tensor:
     """Return the scores of one token at each position, (P,) float32."""

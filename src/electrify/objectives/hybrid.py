@@ -123,3 +123,7 @@ class HybridLanguageModelling(Objective[HybridRows, TokenOutput]):
     def networks(self) -> dict[str, Network]:
         """Return the one network twice: as it fills in, and as it continues."""
         return {"encoder": self.network, "decoder": as_decoder(self.network)}
+
+    def trained(self) -> list[Network]:
+        """Return the one network."""
+        return [self.network]

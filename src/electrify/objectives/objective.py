@@ -101,6 +101,10 @@ class Objective(nn.Module, ABC, Generic[B, O]):
     def networks(self) -> dict[str, Network]:
         """Return the networks that are published, by the name of their folder; the first is the one to fine-tune."""
 
+    def trained(self) -> list[Network]:
+        """Return the networks that learn, each once: those that are published, unless an objective says otherwise."""
+        return list(self.networks().values())
+
 
 def add_counts(batches: Sequence[Batch]) -> dict[str, int]:
     """Return the terms of each loss over some batches, at least one."""

@@ -86,8 +86,8 @@ class Session:
         self.world.first_does(lambda: refuse_other_config(self.folder, self.config), self.device)
         state = self.find_state()
         if state is None and self.start is None and self.config.model.embedding_init == "cooccurrence":
-            start_from_neighbours(list(self.objective.networks().values()), self.shards)
-        blocks = [block for network in self.objective.networks().values() for block in body_of(network).blocks]
+            start_from_neighbours(self.objective.trained(), self.shards)
+        blocks = [block for network in self.objective.trained() for block in body_of(network).blocks]
         if self.config.training.compile:
             for block in dict.fromkeys(blocks):
                 block.compile()

@@ -156,7 +156,7 @@ def group_parameters(objective: AnyObjective, start: Start | None) -> list[Param
 
 def find_inner(objective: AnyObjective) -> frozenset[str]:
     """Return the names of the parameters inside the layers of an objective's networks."""
-    blocks = [block for network in objective.networks().values() for block in body_of(network).blocks]
+    blocks = [block for network in objective.trained() for block in body_of(network).blocks]
     inner = {id(parameter) for block in blocks for parameter in block.parameters()}
     return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in inner)
 
