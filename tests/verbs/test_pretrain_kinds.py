@@ -57,9 +57,12 @@ def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
     assert_close_runs(tmp_path / "whole", tmp_path / "parts", rel=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_train_what_one_does(kind: str, shards: Path, runs: Any, tmp_path: Path) -> None:
-    process = start(shards, tmp_path / "run", processes=2, **of_kind(kind))
+@pytest.mark.parametrize(
+    ("kind", "parallel"),
+    [*((kind, "ddp") for kind in KINDS), ("all-tokens-mlm", "fsdp"), ("hybrid", "fsdp"), ("electric", "fsdp")],
+)
+def test_two_processes_train_what_one_does(kind: str, parallel: str, shards: Path, runs: Any, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "run", processes=2, **of_kind(kind, training={"parallel": parallel}))
     said = finish(process)
     assert process.returncode == 0, said
     assert_close_runs(tmp_path / "run", runs[kind, "electra"])
