@@ -128,15 +128,19 @@ def test_energies_become_the_probabilities_of_tokens() -> None:
             norm.weight.zero_(), norm.bias.zero_()
             tower.generator_lm_head.bias.fill_(-1e3)[20:24] = 0.0
     optimizer = torch.optim.Adam(electric.scorer.parameters(), lr=5e-3)
-    for step in range(150):
+    sums, counts = torch.zeros(4), torch.zeros(4)
+    for step in range(160):
         ids = 20 + torch.multinomial(shares, 64 * 20, replacement=True, generator=generator).view(64, 20)
-        _, output = run(electric, Inputs(ids), step=step)
+        batch, output = run(electric, Inputs(ids), step=step)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-    energies = electric.scorer(Inputs(ids)).detach()
-    learned = torch.stack([(-energies[ids == token]).exp().mean() for token in range(20, 24)])
-    assert (learned - shares).abs().max() < 0.06
+        if step >= 80:
+            kept = ids.flatten()[batch.kept_positions] - 20
+            sums.index_add_(0, kept, (-output.more["energies"][~output.more["noise_labels"]]).exp())
+            counts += torch.bincount(kept, minlength=4)
+    learned = sums / counts
+    assert (learned - shares).abs().max() < 0.07  # it reads a little from how many of a row can be noise
 
 
 @BODIES

@@ -166,4 +166,5 @@ class Electric(Objective[ElectricRows, TokenOutput]):
 
 def _scores(vectors: Tensor, table: Tensor, bias: Tensor, ids: Tensor) -> Tensor:
     """Return the scores of one token at each position, (P,) float32."""
-    return torch.linalg.vecdot(vectors.float(), table[ids].float()) + bias[ids].float()
+    scores: Tensor = torch.linalg.vecdot(vectors.float(), table[ids].float()) + bias[ids].float()
+    return scores
