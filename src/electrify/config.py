@@ -61,8 +61,8 @@ class ModelConfig(Section):
     """Kinds with a generator: its width, feed-forward width and heads, relative to the discriminator."""
     generator_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Kinds with a generator: its layers, relative to the discriminator."""
-    embedding_sharing: Literal["none", "word", "all"] = "word"
-    """Kinds with a generator: what both embed with: nothing in common, the word table, or the whole block."""
+    embedding_sharing: Literal["none", "word", "all", "gdes"] = "word"
+    """Kinds with a generator: none, the words, all of the block, or "gdes": the generator's words and a difference."""
     embedding_init: Literal["normal", "cooccurrence"] = "normal"
     """How token embeddings start: "normal" at random, "cooccurrence" from which tokens stand near which in the data."""
     share_layers: bool = False
@@ -80,6 +80,12 @@ class MaskingConfig(Section):
     """Of those, share shown as [MASK]."""
     random_token_prob: Share = 0.0
     """Of those, share shown as a random token (BERT: 0.1, with mask_token_prob = 0.8); the rest keep their token."""
+    unit: Literal["token", "word", "span"] = "token"
+    """What is chosen together: single tokens, whole words, or spans of words (SpanBERT); counts are exact in all."""
+    span_stop_prob: OpenShare = 0.2
+    """span: probability that a span ends after each of its words."""
+    max_span_words: Positive = 10
+    """span: most words of a span."""
     share_of: Literal["candidates", "all_tokens"] = "candidates"
     """What the share is taken of: tokens that may be chosen, or all including [CLS] and [SEP] (as the original)."""
     draw: Literal["distinct", "with_replacement"] = "distinct"
@@ -113,6 +119,8 @@ class ObjectiveConfig(Section):
     """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
     exclude_original: bool = False
     """Kinds with a generator: whether the original token can not be drawn."""
+    generator_dropout: bool = True
+    """Kinds with a generator: whether dropout is in its pass, from which the samples come too."""
 
 
 class OptimizerConfig(Section):
@@ -129,11 +137,15 @@ class OptimizerConfig(Section):
     epsilon: Rate = 1e-6
     """Added to the root of the mean of squared gradients."""
     weight_decay: NotNegative = 0.01
-    """Decoupled weight decay; norms and biases have none."""
+    """How strongly weights are drawn to zero; norms and biases are not."""
+    weight_decay_form: Literal["decoupled", "l2"] = "decoupled"
+    """"decoupled" shrinks weights beside the update; "l2" adds the penalty's gradient to the clipped one."""
     bias_correction: bool = True
     """Whether Adam's means are corrected for their start at zero; the original's code does not."""
     max_grad_norm: Rate = 1.0
     """Gradients are scaled down to this global norm."""
+    ema_decay: OpenShare | None = None
+    """What a step leaves of a moving average of the weights, which is evaluated and published; none if not given."""
     muon_scale: Rate = 1.0
     """muon: factor on the learning rate of what Muon updates; at 1 its updates are as large as AdamW's."""
     muon_momentum: Probability = 0.95

@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import models
 from transformers import AutoTokenizer, ElectraConfig, ModernBertConfig
 
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary, load_tokenizer, longest_first
@@ -162,3 +164,10 @@ def test_ids_and_tokens_lead_back_to_the_text() -> None:
     assert tokenizer.token_id("nothing") is None
     with pytest.raises(KeyError):
         tokenizer.token(len(VOCABULARY))
+
+
+def test_continuing_pieces_are_those_that_wordpiece_marks() -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "##", "##s"]
+    assert from_vocabulary(tokens, is_cased=True).continuing_ids == (6, 8)
+    other = tokenizers.Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
+    assert Tokenizer(other).continuing_ids is None

@@ -190,3 +190,24 @@ def test_first_step_without_correction_is_as_large_as_the_betas_make_it() -> Non
     parameter.grad = torch.full((1, 1), 0.5)
     optimizer.step(1.0)
     assert parameter.item() == pytest.approx(-(1 - 0.9) / math.sqrt(1 - 0.999))
+
+
+def test_l2_penalty_is_that_of_torchs_adam_and_not_decoupled() -> None:
+    module, optimizer = build(CONFIG.model_copy(update={"weight_decay_form": "l2"}))
+    take_steps(module, optimizer, range(5))
+    theirs = network()
+    weight, *vectors = theirs.parameters()
+    adam = torch.optim.Adam(
+        [{"params": [weight], "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], lr=0.05, eps=1e-3
+    )
+    for step, factor in enumerate(FACTORS):
+        for group in adam.param_groups:
+            group["lr"] = 0.05 * factor
+        for parameter, gradient in zip(theirs.parameters(), gradients(theirs, step), strict=True):
+            parameter.grad = gradient
+        adam.step()
+    for mine, other in zip(module.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+    decoupled, optimizer = build(CONFIG)
+    take_steps(decoupled, optimizer, range(5))
+    assert not torch.allclose(decoupled[0].weight, module[0].weight, atol=1e-3)

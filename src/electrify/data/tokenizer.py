@@ -100,6 +100,15 @@ class Tokenizer:
         token_id: int | None = self._backend.token_to_id(token)
         return token_id
 
+    @cached_property
+    def continuing_ids(self) -> tuple[int, ...] | None:
+        """Ids of the pieces that continue a word, as WordPiece marks them ("##ing"), sorted; None in other kinds."""
+        prefix = getattr(self._backend.model, "continuing_subword_prefix", None)
+        if not isinstance(self._backend.model, models.WordPiece) or not prefix:
+            return None
+        vocabulary = self._backend.get_vocab(with_added_tokens=False)
+        return tuple(sorted(i for token, i in vocabulary.items() if token.startswith(prefix) and token != prefix))
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of token ids; word pieces are joined, special tokens left out."""
         return str(self._backend.decode(list(ids), skip_special_tokens=skip_special))

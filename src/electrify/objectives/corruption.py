@@ -63,7 +63,7 @@ def propose(
         Its loss and samples, and the rows with them.
     """
     positions = rows.masking.positions
-    shown = rows.shown(rows.masking.masked_ids, network=GENERATOR, drops=drops)
+    shown = rows.shown(rows.masking.masked_ids, network=GENERATOR, drops=drops and objective.generator_dropout)
     hidden = generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): only where masked
     predictions = predict_tokens(
         generator.vectors(hidden),

@@ -3,7 +3,8 @@
 Source: Clark et al. 2020 (ELECTRA), section 3.1 and appendix A: 85 % of the chosen tokens are shown as [MASK], 15 % are
 kept, none are random. BERT (Devlin et al. 2019, appendix A.1) has 80 % [MASK], 10 % random, 10 % kept; a random token
 may be any of the vocabulary, the original too. The number of chosen tokens is exact in each row, positions are drawn
-without replacement; ELECTRA's code draws with replacement, which `draw="with_replacement"` repeats.
+without replacement; ELECTRA's code draws with replacement, which `draw="with_replacement"` repeats. Words and spans are
+drawn by `electrify.objectives.units`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from electrify.config import MaskingConfig
 from electrify.noise import MASKED_POSITIONS, RANDOM_TOKENS, SAMPLES, SHOWN_AS_MASK, fold, uniform
+from electrify.objectives.units import draw_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def mask(
     mask_id: int,
     vocab_size: int,
     config: MaskingConfig,
+    continues: Tensor | None = None,
 ) -> Masking:
     """Choose positions and hide most of their tokens.
 
@@ -103,10 +106,15 @@ def mask(
         mask_id: Id of [MASK].
         vocab_size: V; random tokens are drawn from all of it.
         config: Shares and the way of drawing.
+        continues: Tokens that continue a word, (B, T) bool; only words and spans need it.
     """
     is_candidate = find_candidates(input_ids, special_ids)
     counts = count_choices(is_candidate, num_tokens, config=config)
-    rows, columns = DRAWS[config.draw](is_candidate, counts, keys)
+    if config.unit == "token":
+        rows, columns = DRAWS[config.draw](is_candidate, counts, keys)
+    else:
+        assert continues is not None
+        rows, columns = draw_units(is_candidate, counts, keys, continues=continues, config=config)
     positions = rows * input_ids.shape[1] + columns
     first_of_row = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     slots = torch.arange(len(rows), device=rows.device) - first_of_row  # number of the draw within its row

@@ -56,16 +56,29 @@ class Masker(nn.Module):
         special_ids: Ids that are never chosen; padding among them.
         mask_id: Id of [MASK].
         vocab_size: V.
+        continuing_ids: Ids of pieces that continue a word; only words and spans need them.
     """
 
     special_ids: Tensor
+    is_continuing: Tensor
 
-    def __init__(self, config: MaskingConfig, *, special_ids: tuple[int, ...], mask_id: int, vocab_size: int) -> None:
+    def __init__(
+        self,
+        config: MaskingConfig,
+        *,
+        special_ids: tuple[int, ...],
+        mask_id: int,
+        vocab_size: int,
+        continuing_ids: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         self.config = config
         self.mask_id = mask_id
         self.vocab_size = vocab_size
         self.register_buffer("special_ids", torch.tensor(special_ids), persistent=False)
+        is_continuing = torch.zeros(vocab_size, dtype=torch.bool)
+        is_continuing[list(continuing_ids)] = True
+        self.register_buffer("is_continuing", is_continuing, persistent=False)
 
     def draw(self, inputs: Inputs, keys: Tensor, *, count: Callable[[Masking, int], Counts]) -> MaskedRows:
         """Draw the masks of some rows; the same for a row whatever it is batched with.
@@ -86,6 +99,7 @@ class Masker(nn.Module):
             mask_id=self.mask_id,
             vocab_size=self.vocab_size,
             config=self.config,
+            continues=self.is_continuing[ids] if self.config.unit != "token" else None,
         )
         num_tokens = int(lengths.sum())
         return MaskedRows(inputs, keys, masking, num_tokens, count(masking, num_tokens))

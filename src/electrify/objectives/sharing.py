@@ -6,36 +6,50 @@ With networks of one width the layers can be shared too (the paper tried it for 
 sharing embeddings); on small budgets the discriminator then starts from what the generator has learned.
 """
 
+import torch
+
 from electrify.errors import ConfigError
 from electrify.models.heads import Discriminator, Generator
+from electrify.objectives.disentangled import DisentangledEmbedding
 
 _WORD_TABLES = {"ElectraModel": "word_embeddings", "ModernBertModel": "tok_embeddings"}
 
 
-def share_embeddings(generator: Generator, discriminator: Discriminator | Generator, kind: str) -> None:
+def share_embeddings(
+    generator: Generator, discriminator: Discriminator | Generator, kind: str, *, keeps_values: bool = False
+) -> None:
     """Make the generator use the discriminator's embeddings, in place; its output matrix follows its word table.
 
     Args:
         generator: Changed.
         discriminator: Keeps its own; or an encoder that stands in its place.
-        kind: "none", "word" (the word table) or "all" (the whole block).
+        kind: "none", "word" (the word table), "all" (the whole block) or "gdes": it is the discriminator that changes,
+            to the generator's word table plus a difference; see `DisentangledEmbedding`.
+        keeps_values: gdes: whether the difference starts at what the tables differ by, not at zero.
 
     Raises:
         ConfigError: If the tables have different widths, as in a modernbert generator narrower than its discriminator.
     """
     if kind == "none":
         return
-    mine, theirs = generator.body.word_embeddings.weight, discriminator.body.word_embeddings.weight
+    table = discriminator.body.word_embeddings
+    mine, theirs = generator.body.word_embeddings.weight, table.weight
     if mine.shape != theirs.shape:
         raise ConfigError(
             f'model.embedding_sharing = "{kind}" needs embeddings of one width, the generator has {mine.shape[1]} and '
             f"the discriminator {theirs.shape[1]}. Set model.generator_hidden_ratio = 1.0, or embedding_sharing = "
             '"none".'
         )
-    if kind == "all":
+    name = _WORD_TABLES[type(generator.body).__name__]
+    if kind == "gdes":
+        followed = DisentangledEmbedding(generator.body.word_embeddings, padding_idx=table.padding_idx)
+        if keeps_values:
+            with torch.no_grad():
+                followed.delta.copy_(theirs - mine)
+        setattr(discriminator.body.embeddings, name, followed)
+    elif kind == "all":
         generator.body.embeddings = discriminator.body.embeddings
     else:
-        name = _WORD_TABLES[type(generator.body).__name__]
         setattr(generator.body.embeddings, name, discriminator.body.word_embeddings)
 
 

@@ -124,12 +124,25 @@ def build_electric(config: PretrainConfig, tokenizer: Tokenizer) -> Electric:
 
 
 def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
-    """Return what hides tokens of this vocabulary."""
+    """Return what hides tokens of this vocabulary.
+
+    Raises:
+        ConfigError: If words or spans are asked for and can not be told or drawn.
+    """
+    unit, continuing = config.masking.unit, tokenizer.continuing_ids
+    if unit != "token" and config.masking.draw != "distinct":
+        raise ConfigError(f'masking.unit = "{unit}" draws each position once; set masking.draw = "distinct".')
+    if unit != "token" and continuing is None:
+        raise ConfigError(
+            f'masking.unit = "{unit}" needs a WordPiece tokenizer, which marks the pieces inside words; this one is of '
+            'another kind. Set masking.unit = "token".'
+        )
     return Masker(
         config.masking,
         special_ids=tokenizer.special_ids,
         mask_id=tokenizer.mask_id,
         vocab_size=tokenizer.vocab_size,
+        continuing_ids=continuing or (),
     )
 
 
@@ -152,7 +165,8 @@ def _pair_configs(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[BodyCon
 
 
 def _share(config: PretrainConfig, generator: Generator, other: Discriminator | Generator) -> None:
-    share_embeddings(generator, other, config.model.embedding_sharing)
+    has_values = config.init_from is not None
+    share_embeddings(generator, other, config.model.embedding_sharing, keeps_values=has_values)
     if config.model.share_layers:
         share_layers(generator, other)
 

@@ -103,7 +103,7 @@ def _possible_sharing(wanted: str, configs: dict[str, BodyConfig], loaded: dict[
     """Return as much sharing as loses nothing: what differs between two published networks stays apart."""
     if _embedding_width(configs["discriminator"]) != _embedding_width(configs["generator"]):
         return "none"
-    if len(loaded) < len(ROLES):
+    if len(loaded) < len(ROLES) or wanted == "gdes":  # whose difference takes in what differs
         return wanted
     blocks = [body_of(loaded[role]).embeddings.state_dict() for role in ROLES]
     tables = [body_of(loaded[role]).word_embeddings.weight for role in ROLES]

@@ -23,6 +23,7 @@ from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_t
 from electrify.models.electra import ElectraModel
 from electrify.models.heads import BodyConfig, Network
 from electrify.models.modernbert import ModernBertModel
+from electrify.objectives.disentangled import DisentangledEmbedding
 from electrify.objectives.objective import AnyObjective
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.pretraining.objectives import assemble_rtd, build_pair
@@ -134,6 +135,7 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[ReplacedTokenDete
     rtd = assemble_rtd(config, tokenizer, generator=generator, discriminator=discriminator)
     if not start.loaded:
         return rtd, start
+    old |= {id(part.delta) for part in rtd.modules() if isinstance(part, DisentangledEmbedding)}
     names = frozenset(name for name, parameter in rtd.named_parameters() if id(parameter) not in old)
     for role in ROLES:
         what = "new" if role in new_roles else f"from {start.source[role].rpartition(' ')[0]}"

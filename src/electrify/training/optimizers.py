@@ -1,12 +1,14 @@
 """Optimizers over groups of parameters: clipping, the update by the rules of a kind, and a state with names."""
 
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from electrify.config import OptimizerConfig
+from electrify.training.averages import KEY, Averages
 from electrify.training.rules import RULES, Rule
 from electrify.training.split import is_split
 
@@ -60,6 +62,7 @@ class Optimizer:
             _Part(rule, [_members(group, rules, rule) for group in groups], config)
             for rule in dict.fromkeys(rules.values())
         ]
+        self._averages = Averages(self._named, config.ema_decay) if config.ema_decay else None
 
     def step(self, factor: float) -> Tensor:
         """Clip the gradients, update the parameters, and drop the gradients.
@@ -84,7 +87,13 @@ class Optimizer:
         self._num_steps += 1
         for part in self._parts:
             part.update(factor, step=self._num_steps, is_waiting=self.is_waiting)
+        if self._averages is not None:
+            self._averages.update(self._num_steps)
         self.drop_gradients()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which the parameters are their averages, if there are any."""
+        return nullcontext() if self._averages is None else self._averages.in_place()
 
     def drop_gradients(self) -> None:
         """Forget the gradients without an update."""
@@ -98,7 +107,8 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is remembered, as `NAME.exp_avg` and so on; empty before the first step."""
-        return {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
+        parts = [*self._parts, *([self._averages] if self._averages else [])]
+        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
 
     def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
         """Continue from a saved state.
@@ -113,6 +123,8 @@ class Optimizer:
         self._num_steps = num_steps
         for part in self._parts:
             part.load(tensors, num_steps=num_steps)
+        if self._averages is not None:
+            self._averages.load(tensors, num_updates=num_steps)
 
     def allocate(self) -> dict[str, Tensor]:
         """Return zeros of the shape, device and layout of all that `tensors` returns after a step."""
@@ -120,7 +132,7 @@ class Optimizer:
             f"{name}.{mean}": torch.zeros_like(parameter, requires_grad=False)
             for part in self._parts
             for name, parameter in part.named.items()
-            for mean in part.rule.means
+            for mean in (*part.rule.means, *([KEY] if self._averages else []))
         }
 
 
@@ -145,6 +157,9 @@ class _Part:
             scale = 0.0 if group.waits and is_waiting else group.learning_rate_scale
             rate = self._config.learning_rate * factor * scale
             decay = self._config.weight_decay if group.has_weight_decay else 0.0
+            if self._config.weight_decay_form == "l2":
+                _add_penalty(group.parameters.values(), decay)
+                decay = 0.0
             settings.update(self.rule.settings(self._config, rate, decay, step))
         self._optimizer.step()
 
@@ -163,3 +178,11 @@ class _Part:
         for name, parameter in self.named.items():
             means = {mean: tensors[f"{name}.{mean}"].clone() for mean in self.rule.means}
             self._optimizer.state[parameter] = self.rule.state(means, num_steps)
+
+
+@torch.no_grad()
+def _add_penalty(parameters: Iterable[nn.Parameter], decay: float) -> None:
+    """Add the gradient of decay / 2 · ‖parameters‖² to theirs."""
+    learning = [parameter for parameter in parameters if parameter.grad is not None]
+    if decay and learning:
+        torch._foreach_add_([one.grad for one in learning if one.grad is not None], learning, alpha=decay)

@@ -255,7 +255,10 @@ class Pretraining:
 
     def _evaluate(self) -> None:
         session = self.session
-        found = evaluate(session.objective, session.parallel, session.batches, world=session.world, dtype=session.dtype)
+        with session.optimizer.averaged():
+            found = evaluate(
+                session.objective, session.parallel, session.batches, world=session.world, dtype=session.dtype
+            )
         if not found:
             return
         session.validation = found
@@ -279,12 +282,13 @@ class Pretraining:
             warning=session.warning,
             networks=tuple(session.objective.networks()),
         )
-        objective = session.parallel.whole_module()
 
         def write() -> None:
             _LOG.info("Trained %d steps in %s.", report.steps, format_seconds(seconds))
             publish_networks(objective, session.config, report, session.shards, session.folder)
             write_json(session.folder / "results.json", finite_or_none(asdict(report)))
 
-        session.world.first_does(write, session.device)
+        with session.optimizer.averaged():
+            objective = session.parallel.whole_module()
+            session.world.first_does(write, session.device)
         return report
