@@ -261,7 +261,7 @@ def test_interrupt_ends_with_its_own_code_and_one_line(
 ) -> None:
     from electrify.data.loader import RowOrder
 
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **more: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RowOrder, "row_indices", interrupted)

@@ -76,6 +76,8 @@ class MaskingConfig(Section):
 
     mask_prob: OpenShare = 0.15
     """Share of tokens chosen in each row."""
+    mask_prob_end: OpenShare | None = None
+    """Share at the end of the run, to which it moves on a line; it stays the same if not given."""
     mask_token_prob: Share = 0.85
     """Of those, share shown as [MASK]."""
     random_token_prob: Share = 0.0
@@ -110,24 +112,34 @@ class ObjectiveConfig(Section):
     gen_weight: NotNegative = 1.0
     """Kinds with a generator, electric: weight of its loss, or of the noise model's."""
     disc_weight: NotNegative = 50.0
+<<<<<<< HEAD
     """rtd, electra-15, electric: weight of the discriminator's or scorer's loss."""
+=======
+    """rtd, electra-15: weight of the discriminator's loss."""
+    disc_weight_start: NotNegative | None = None
+    """rtd, electra-15: the weight at the start, from which it moves on a line; it stays the same if not given."""
+>>>>>>> b5dfa7e (schedules of mask rate, weight, temperature and batch; frozen generators; lion and lamb)
     encoder_weight: NotNegative = 1.0
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
     causal_share: OpenShare = 0.0625
     """hybrid: share of rows that are read from left to right, and weight of their loss; one in 16 as GPT-BERT."""
     temperature: Rate = 1.0
     """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
+    temperature_start: Rate | None = None
+    """Kinds with a generator: the temperature at the start, which moves by a constant factor; the same if not given."""
     exclude_original: bool = False
     """Kinds with a generator: whether the original token can not be drawn."""
     generator_dropout: bool = True
     """Kinds with a generator: whether dropout is in its pass, from which the samples come too."""
+    freeze_generator: bool = False
+    """rtd, electra-15: whether a generator from init_from stays as it is (Fast-ELECTRA)."""
 
 
 class OptimizerConfig(Section):
     """The update and clipping."""
 
-    kind: Literal["adamw", "muon"] = "adamw"
-    """"adamw", or "muon": Muon for the matrices inside layers and AdamW for all else (embeddings, heads, vectors)."""
+    kind: Literal["adamw", "muon", "lion", "lamb"] = "adamw"
+    """"adamw"; "muon" for the matrices inside layers, with AdamW for all else; "lion" or "lamb": docs/recipes.md."""
     learning_rate: Rate = 5e-4
     """Peak learning rate."""
     beta1: Probability = 0.9
@@ -174,6 +186,10 @@ class TrainingConfig(Section):
 
     batch_size: Positive = 64
     """Rows per optimizer step, over all devices."""
+    batch_size_start: Positive | None = None
+    """Rows of the first step, from which the batch grows to batch_size; it is full from the start if not given."""
+    batch_warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Steps over which the batch grows."""
     micro_batch_size: Positive | None = None
     """Rows per forward pass on one device; the whole batch if not given. Gradients are accumulated."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

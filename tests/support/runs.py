@@ -54,10 +54,10 @@ def run_killed_at(step: int, shards: Path, output: Path, monkeypatch: Any, **sec
     """Start a run that dies when it asks for the rows of the step after `step`, 1 or more."""
     row_indices = RowOrder.row_indices
 
-    def dying(order: RowOrder, number: int, batch_size: int) -> Any:
+    def dying(order: RowOrder, number: int, batch_size: int, **more: Any) -> Any:
         if number == step:
             raise Killed
-        return row_indices(order, number, batch_size)
+        return row_indices(order, number, batch_size, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(RowOrder, "row_indices", dying)

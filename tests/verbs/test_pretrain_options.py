@@ -1,24 +1,32 @@
 """Whatever optimizer, schedule, masking or sharing a run has: a killed and resumed one equals one that was not."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.runs import BODIES, assert_same_run, run, run_killed_at, settings, tensors
+from support.runs import BODIES, assert_same_run, figures, run, run_killed_at, settings, tensors
 
 from electrify.errors import ConfigError
 from electrify.verbs.pretrain import pretrain
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": {"kind": "muon"}},
+    "lion": {"optimizer": {"kind": "lion", "beta2": 0.99}},
+    "lamb": {"optimizer": {"kind": "lamb"}},
     "averages and a penalty": {"optimizer": {"ema_decay": 0.9, "weight_decay_form": "l2"}},
     "gdes": {
         "model": {"embedding_sharing": "gdes", "dropout": 0.1, "generator_hidden_ratio": 1.0},
         "objective": {"generator_dropout": False},
     },
     "words": {"masking": {"unit": "word"}},
+    "everything that moves": {
+        "masking": {"mask_prob": 0.15, "mask_prob_end": 0.5},
+        "objective": {"temperature_start": 3.0, "disc_weight_start": 1.0},
+        "training": {"batch_size_start": 2, "batch_warmup_steps": 4},
+    },
     "spans": {"masking": {"unit": "span"}},
 }
 
@@ -70,3 +78,39 @@ def test_pair_that_is_taken_over_keeps_its_tables_with_gdes(shards: Path, tmp_pa
 def test_words_need_a_tokenizer_that_marks_pieces_and_distinct_positions(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'masking\.draw = "distinct"'):
         run(shards, tmp_path / "run", masking={"unit": "word", "draw": "with_replacement"})
+
+
+def test_batch_and_mask_rate_grow_in_a_run_and_held_out_rows_stay_as_they_are(shards: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"schedule": {"num_steps": 6}, "logging": {"every_steps": 1, "tensorboard": False}}
+    run(shards, tmp_path / "plain", **options, optimizer={"learning_rate": 1e-12})
+    moving = OPTIONS["everything that moves"]
+    run(shards, tmp_path / "moving", **options, **moving, optimizer={"learning_rate": 1e-12})
+    plain, moved = figures(tmp_path / "plain"), figures(tmp_path / "moving")
+    seen = [0, *(one["tokens"] for one in moved if one["kind"] == "train")]
+    assert [after - before for before, after in pairwise(seen)] == [24 * rows for rows in (2, 3, 5, 6, 8, 8)]
+    shares = [one["share_replaced"] for one in moved if one["kind"] == "train"]
+    assert shares[-1] > 2 * shares[0]
+    held_out = [[one for one in some if one["kind"] == "validation"][-1] for some in (plain, moved)]
+    assert held_out[0]["gen_loss"] == pytest.approx(held_out[1]["gen_loss"], rel=1e-4)
+    assert held_out[0]["share_replaced"] == pytest.approx(held_out[1]["share_replaced"], rel=0.01)
+
+
+def test_frozen_generator_stays_as_it_was_and_the_discriminator_learns(shards: Path, tmp_path: Path) -> None:
+    run(shards, tmp_path / "first")
+    options = {"objective": {"freeze_generator": True}, "model": {"embedding_sharing": "gdes"}}
+    overrides = settings(shards, schedule={"num_steps": 3}, objective=options["objective"])
+    overrides |= {"model": options["model"], "init_from": str(tmp_path / "first")}
+    pretrain("tiny", output=tmp_path / "second", overrides=overrides)
+    before, after = tensors(tmp_path / "first"), tensors(tmp_path / "second")
+    for name, tensor in before.items():
+        assert torch.equal(after[name], tensor) == name.startswith("generator."), name
+
+
+def test_generator_that_can_not_be_frozen_is_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give init_from"):
+        run(shards, tmp_path / "run", objective={"freeze_generator": True}, model={"embedding_sharing": "none"})
+    run(shards, tmp_path / "first")
+    overrides = settings(shards, objective={"freeze_generator": True})
+    overrides |= {"model": {"embedding_sharing": "word"}, "init_from": str(tmp_path / "first")}
+    with pytest.raises(ConfigError, match="would not stay as it is"):
+        pretrain("tiny", output=tmp_path / "second", overrides=overrides)

@@ -30,17 +30,18 @@ class RowOrder:
         self.num_rows = num_rows
         self._order = _grain().MapDataset.range(num_rows).shuffle(seed % 2**32).repeat()
 
-    def row_indices(self, step: int, batch_size: int) -> NDArray[np.int64]:
+    def row_indices(self, step: int, batch_size: int, *, start: int | None = None) -> NDArray[np.int64]:
         """Return the rows of one global batch, the positions [step·B, (step + 1)·B) of the order.
 
         Args:
             step: Optimizer steps already taken.
             batch_size: Rows of a step over all devices, B.
+            start: Position of its first row; step·B if not given.
 
         Returns:
             Row numbers, (B,) int64. A batch may hold the end of one epoch and the beginning of the next.
         """
-        start = step * batch_size
+        start = step * batch_size if start is None else start
         return np.fromiter((self._order[i] for i in range(start, start + batch_size)), np.int64, batch_size)
 
     def epoch_of(self, step: int, batch_size: int) -> int:

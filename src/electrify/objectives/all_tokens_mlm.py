@@ -19,6 +19,7 @@ from electrify.objectives.corruption import SECOND, propose
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.ranking import auc
 from electrify.objectives.rows import MaskedRows, Masker
+from electrify.objectives.schedules import objective_at
 from electrify.objectives.tokens import TokenOutput
 from electrify.objectives.vocabulary import Scores, score_copies
 
@@ -59,8 +60,9 @@ class AllTokensMLM(Objective[MaskedRows, TokenOutput]):
                 step; the losses are means over them.
             with_figures: Whether accuracies and entropies are computed.
         """
+        objective = objective_at(self.objective, self.progress) if self.training else self.objective
         predictions, corruption = propose(
-            self.generator, rows, objective=self.objective, drops=self.training, with_figures=with_figures
+            self.generator, rows, objective=objective, drops=self.training, with_figures=with_figures
         )
         shown = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
         hidden = self.encoder.hidden_states(shown).flatten(0, 1)  # (B·T, H)

@@ -63,7 +63,8 @@ def propose(
         Its loss and samples, and the rows with them.
     """
     positions = rows.masking.positions
-    shown = rows.shown(rows.masking.masked_ids, network=GENERATOR, drops=drops and objective.generator_dropout)
+    has_dropout = objective.generator_dropout and not objective.freeze_generator
+    shown = rows.shown(rows.masking.masked_ids, network=GENERATOR, drops=drops and has_dropout)
     hidden = generator.hidden_states(shown).flatten(0, 1)[positions]  # (P, H): only where masked
     predictions = predict_tokens(
         generator.vectors(hidden),

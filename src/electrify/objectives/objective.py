@@ -51,11 +51,24 @@ B = TypeVar("B", bound=Batch)
 O = TypeVar("O", bound=Output)  # noqa: E741 - B and O stand for batch and output
 
 
-class Objective(nn.Module, ABC, Generic[B, O]):
+class Scheduled(nn.Module):
+    """A part of an objective that acts otherwise in the course of a run."""
+
+    progress: float = 0.0
+    """Share of the run that is done, in [0, 1]."""
+
+
+class Objective(Scheduled, ABC, Generic[B, O]):
     """Networks and how they are trained together."""
 
     title: str
     """What the objective is called in a sentence."""
+
+    def set_progress(self, progress: float) -> None:
+        """Say how much of the run is done, in [0, 1], before a step is prepared."""
+        for part in self.modules():
+            if isinstance(part, Scheduled):
+                part.progress = progress
 
     @abstractmethod
     def prepare(self, inputs: Inputs, keys: Tensor) -> B:

@@ -16,6 +16,7 @@ from electrify.objectives import diagnostics
 from electrify.objectives.corruption import SECOND, propose
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.rows import MaskedRows, Masker
+from electrify.objectives.schedules import objective_at
 from electrify.objectives.tokens import TokenOutput, score_hidden
 
 
@@ -53,8 +54,9 @@ class ReplaceMLM(Objective[MaskedRows, TokenOutput]):
                 step; the losses are means over them.
             with_figures: Whether accuracies and entropies are computed.
         """
+        objective = objective_at(self.objective, self.progress) if self.training else self.objective
         predictions, corruption = propose(
-            self.generator, rows, objective=self.objective, drops=self.training, with_figures=with_figures
+            self.generator, rows, objective=objective, drops=self.training, with_figures=with_figures
         )
         shown = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
         hidden = self.encoder.hidden_states(shown).flatten(0, 1)[rows.masking.positions]

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from electrify.config import MaskingConfig
 from electrify.models.inputs import Inputs
 from electrify.noise import fold
 from electrify.objectives.masking import Masking, mask
-from electrify.objectives.objective import Counts
+from electrify.objectives.objective import Counts, Scheduled
+from electrify.objectives.schedules import masking_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class MaskedRows:
         return replace(self.inputs, input_ids=ids, dropout_keys=fold(self.keys, network) if drops else None)
 
 
-class Masker(nn.Module):
+class Masker(Scheduled):
     """Draws the masks of rows; without parameters.
 
     Args:
@@ -98,7 +99,7 @@ class Masker(nn.Module):
             special_ids=self.special_ids,
             mask_id=self.mask_id,
             vocab_size=self.vocab_size,
-            config=self.config,
+            config=masking_at(self.config, self.progress) if self.training else self.config,
             continues=self.is_continuing[ids] if self.config.unit != "token" else None,
         )
         num_tokens = int(lengths.sum())

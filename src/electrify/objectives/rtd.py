@@ -19,6 +19,7 @@ from electrify.objectives.corruption import SECOND, propose
 from electrify.objectives.masking import Masking
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.rows import MaskedRows, Masker
+from electrify.objectives.schedules import objective_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,9 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
                 are means over them.
             with_figures: Whether `best_ids` and `gen_entropy` are computed.
         """
+        objective = objective_at(self.objective, self.progress) if self.training else self.objective
         predictions, corruption = propose(
-            self.generator, rows, objective=self.objective, drops=self.training, with_figures=with_figures
+            self.generator, rows, objective=objective, drops=self.training, with_figures=with_figures
         )
         corrupted = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
         disc_logits = self.discriminator(corrupted).float().flatten()
@@ -113,9 +115,9 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
             disc_logits, is_replaced = disc_logits[is_real], is_replaced[is_real]
         disc_loss = F.binary_cross_entropy_with_logits(disc_logits, is_replaced.float(), reduction="sum")
 
-        loss = self.objective.gen_weight * predictions.loss / max(
+        loss = objective.gen_weight * predictions.loss / max(
             totals["gen_loss"], 1
-        ) + self.objective.disc_weight * disc_loss / max(totals["disc_loss"], 1)
+        ) + objective.disc_weight * disc_loss / max(totals["disc_loss"], 1)
         return RTDOutput(
             loss=loss,
             gen_loss=predictions.loss.detach(),

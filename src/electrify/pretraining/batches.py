@@ -13,6 +13,7 @@ from electrify.errors import ConfigError
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys
 from electrify.objectives.objective import AnyObjective, Batch
+from electrify.pretraining.growth import BatchGrowth
 from electrify.training.distributed import World
 
 _EVALUATION_SEED = 20_200_310  # masks of the held-out rows are the same in all runs
@@ -39,9 +40,10 @@ class BatchReader:
         world: World,
     ) -> None:
         self._num_held_out = min(config.evaluation.num_rows, shards.num_rows("validation"))
-        if config.training.batch_size < world.size or 0 < self._num_held_out < world.size:
+        self._growth = BatchGrowth(config.training)
+        if self._growth.smallest < world.size or 0 < self._num_held_out < world.size:
             raise ConfigError(
-                f"{world.size} processes, but training.batch_size is {config.training.batch_size} and "
+                f"{world.size} processes, but a step has {self._growth.smallest} rows (training.batch_size) and "
                 f"{self._num_held_out} held-out rows are used (evaluation.num_rows): each process needs a row of both."
             )
         self._config = config
@@ -58,7 +60,7 @@ class BatchReader:
         Args:
             step: Optimizer steps already taken.
         """
-        indices = self._order.row_indices(step, self._config.training.batch_size)
+        indices = self._order.row_indices(step, self._growth.size(step), start=self._growth.first_row(step))
         return list(self._prepare("train", indices, seed=self._config.seed, step=step))
 
     def held_out(self) -> Iterator[Batch]:
@@ -70,7 +72,7 @@ class BatchReader:
 
     def epoch_of(self, step: int) -> int:
         """Return the epoch, from 0, that the first row of a step belongs to."""
-        return self._order.epoch_of(step, self._config.training.batch_size)
+        return self._growth.first_row(step) // self._order.num_rows
 
     def _prepare(self, part: Part, indices: NDArray[np.int64], *, seed: int, step: int) -> Iterator[Batch]:
         for some in deal_out(indices, self._world.rank, self._world.size, micro_batch_size=self._micro_batch_size):

@@ -63,8 +63,14 @@ def build_pair(
 def assemble_rtd(
     config: PretrainConfig, tokenizer: Tokenizer, *, generator: Generator, discriminator: Discriminator
 ) -> ReplacedTokenDetection:
-    """Let two networks share what the config says, and put them together."""
+    """Let two networks share what the config says, and put them together.
+
+    Raises:
+        ConfigError: If the generator can not be frozen.
+    """
     _share(config, generator, discriminator)
+    if config.objective.freeze_generator:
+        _freeze(config, generator)
     return ReplacedTokenDetection(
         generator,
         discriminator,
@@ -144,6 +150,17 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
         vocab_size=tokenizer.vocab_size,
         continuing_ids=continuing or (),
     )
+
+
+def _freeze(config: PretrainConfig, generator: Generator) -> None:
+    if config.init_from is None:
+        raise ConfigError("objective.freeze_generator needs a generator that has learned; give init_from.")
+    if config.model.embedding_sharing in ("word", "all") or config.model.share_layers:
+        raise ConfigError(
+            "objective.freeze_generator: what it shares with the discriminator would not stay as it is. Set "
+            'model.embedding_sharing = "gdes" or "none", and share_layers = false.'
+        )
+    generator.requires_grad_(False)
 
 
 def _build_encoder_and_generator(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[Generator, Generator]:

@@ -92,6 +92,9 @@ class Session:
             for block in dict.fromkeys(blocks):
                 block.compile()
         self.parallel = Parallel(self.objective, blocks, world=self.world, kind=self.config.training.parallel)
+        kind = self.config.optimizer.kind
+        if self.parallel.kind == "fsdp" and kind in ("lion", "lamb"):
+            raise ConfigError(f'optimizer.kind = "{kind}" needs whole tensors; set training.parallel = "ddp".')
         self.optimizer = Optimizer(
             group_parameters(self.objective, self.start), self.config.optimizer, inner=find_inner(self.objective)
         )

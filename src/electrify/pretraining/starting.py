@@ -132,6 +132,8 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[ReplacedTokenDete
         old |= {id(one) for one in _take_embeddings(networks[role], networks[_other(role)])}
     if new_roles == ["discriminator"] and config.model.share_layers:
         old |= {id(one) for one in _take_layers(discriminator, generator)}
+    if config.objective.freeze_generator and "generator" not in start.source:
+        raise ConfigError(f"objective.freeze_generator: {config.init_from} has no generator.")
     rtd = assemble_rtd(config, tokenizer, generator=generator, discriminator=discriminator)
     if not start.loaded:
         return rtd, start
@@ -150,7 +152,7 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[ReplacedTokenDete
 
 def group_parameters(objective: AnyObjective, start: Start | None) -> list[ParameterGroup]:
     """Return the parameters of an objective as the optimizer takes them; what was taken over waits for what is new."""
-    named = dict(objective.named_parameters())
+    named = {name: one for name, one in objective.named_parameters() if one.requires_grad}
     new = start.new_parameters if start is not None else frozenset()
     groups = split_by_decay((name, one) for name, one in named.items() if not new or name in new)
     return groups + split_by_decay(((name, one) for name, one in named.items() if new and name not in new), waits=True)

@@ -107,8 +107,8 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what is remembered, as `NAME.exp_avg` and so on; empty before the first step."""
-        parts = [*self._parts, *([self._averages] if self._averages else [])]
-        return {name: tensor for part in parts for name, tensor in part.tensors().items()}
+        means = {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
+        return means if self._averages is None else means | self._averages.tensors()
 
     def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
         """Continue from a saved state.
@@ -183,6 +183,6 @@ class _Part:
 @torch.no_grad()
 def _add_penalty(parameters: Iterable[nn.Parameter], decay: float) -> None:
     """Add the gradient of decay / 2 · ‖parameters‖² to theirs."""
-    learning = [parameter for parameter in parameters if parameter.grad is not None]
-    if decay and learning:
-        torch._foreach_add_([one.grad for one in learning if one.grad is not None], learning, alpha=decay)
+    for parameter in parameters:
+        if decay and parameter.grad is not None:
+            parameter.grad.add_(parameter, alpha=decay)

@@ -3,6 +3,9 @@
 AdamW without bias correction: torch's fused kernel always corrects the bias of Adam's means, which the original ELECTRA
 code does not do (Clark et al. 2020, `optimization.py`; BERT's before it). The corrected update with learning rate
 a·√c₂⁻¹·c₁ and epsilon ε·√c₂⁻¹, where c₁ = 1 − β₁ᵗ and c₂ = 1 − β₂ᵗ, *is* the uncorrected one: one kernel serves both.
+
+Lion (Chen et al. 2023, arXiv 2302.06675) and LAMB (You et al. 2020, arXiv 1904.00962, no bias correction) are those
+of the package `pytorch_optimizer`, which is imported only when one of them is asked for.
 """
 
 import math
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from electrify.config import OptimizerConfig
+from electrify.errors import ElectrifyError
 from electrify.training.muon import Muon
 
 
@@ -56,8 +60,42 @@ def _set_muon(config: OptimizerConfig, rate: float, decay: float, _step: int) ->
     return {"lr": rate * config.muon_scale, "weight_decay": decay}
 
 
+def _build_lion(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    betas = (config.beta1, config.beta2)
+    built: torch.optim.Optimizer = _library().Lion(groups, lr=config.learning_rate, betas=betas)
+    return built
+
+
+def _build_lamb(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
+    # Decay is part of the update whose size the trust ratio sets: "not decoupled" in that package's words.
+    betas = (config.beta1, config.beta2)
+    built: torch.optim.Optimizer = _library().Lamb(
+        groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, weight_decouple=False
+    )
+    return built
+
+
+def _library() -> Any:
+    try:
+        import pytorch_optimizer
+    except ModuleNotFoundError:
+        raise ElectrifyError("pytorch-optimizer is not installed: pip install 'electrify[optimizers]'.") from None
+    return pytorch_optimizer
+
+
+def _set_plainly(_config: OptimizerConfig, rate: float, decay: float, _step: int) -> dict[str, float]:
+    return {"lr": rate, "weight_decay": decay}
+
+
 ADAM = Rule(("exp_avg", "exp_avg_sq"), _build_adam, _set_adam, has_step=True)
 MUON = Rule(("momentum_buffer",), _build_muon, _set_muon)
+LION = Rule(("exp_avg",), _build_lion, _set_plainly)
+LAMB = Rule(("exp_avg", "exp_avg_sq"), _build_lamb, _set_plainly)
 
-RULES: dict[str, tuple[Rule, Rule]] = {"adamw": (ADAM, ADAM), "muon": (MUON, ADAM)}
+RULES: dict[str, tuple[Rule, Rule]] = {
+    "adamw": (ADAM, ADAM),
+    "muon": (MUON, ADAM),
+    "lion": (LION, LION),
+    "lamb": (LAMB, LAMB),
+}
 """For each kind of optimizer: the rule of the matrices inside layers, and that of all else."""

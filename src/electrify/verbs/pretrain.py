@@ -160,11 +160,16 @@ class Pretraining:
                     Every(config.evaluation.every_steps, self._evaluate),
                     Every(config.checkpoint.every_steps, lambda: session.save(self.metrics)),
                 ],
-                agree=lambda progress: session.world.of_first(progress, session.device),
+                agree=self._agree,
                 stop=self._end_early,
             )
             session.keeper.complete()
         return self._publish()
+
+    def _agree(self, progress: float) -> float:
+        agreed = self.session.world.of_first(progress, self.session.device)
+        self.session.objective.set_progress(agreed)
+        return agreed
 
     def _take_step(self, factor: float) -> None:
         session, schedule = self.session, self.session.config.schedule
