@@ -26,7 +26,7 @@ def test_objective_takes_the_weight_of_its_progress_in_training_only() -> None:
 
     def weight() -> float:
         rows, output = run(rtd, make_inputs())
-        return float(output.loss / (output.disc_loss / rows.counts["disc_loss"]))
+        return float(output.loss.detach() / (output.disc_loss / rows.counts["disc_loss"]))
 
     assert weight() == pytest.approx(10)
     rtd.set_progress(0.5)

@@ -87,11 +87,11 @@ class TrainingStep:
 
     def compute(self, step: int, *, with_figures: bool = False) -> StepResult:
         """Compute the clipped gradients of a step; see `take`. Then call `apply` or `drop`."""
+        self._objective.train()  # before rows are prepared: masks may depend on it
         batches = self._batches.of_step(step)
         totals, num_tokens = self._count(batches)
         sums: dict[str, Tensor] = {}
         figures = []
-        self._objective.train()
         for number, batch in enumerate(batches, start=1):
             with self._parallel.micro_batch(is_last=number == len(batches)):
                 with autocast(self._batches.device, self._dtype):

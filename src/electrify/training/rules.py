@@ -67,10 +67,11 @@ def _build_lion(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.
 
 
 def _build_lamb(groups: list[dict[str, Any]], config: OptimizerConfig) -> torch.optim.Optimizer:
-    # Decay is part of the update whose size the trust ratio sets: "not decoupled" in that package's words.
+    # Decay is part of the update whose size the trust ratio sets: "not decoupled" in that package's words. Its default
+    # divides the rate by the correction of the first mean, tenfold at first; "adam_debias" leaves the rate as it is.
     betas = (config.beta1, config.beta2)
     built: torch.optim.Optimizer = _library().Lamb(
-        groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, weight_decouple=False
+        groups, lr=config.learning_rate, betas=betas, eps=config.epsilon, weight_decouple=False, adam_debias=True
     )
     return built
 
