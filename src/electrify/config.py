@@ -112,13 +112,9 @@ class ObjectiveConfig(Section):
     gen_weight: NotNegative = 1.0
     """Kinds with a generator, electric: weight of its loss, or of the noise model's."""
     disc_weight: NotNegative = 50.0
-<<<<<<< HEAD
     """rtd, electra-15, electric: weight of the discriminator's or scorer's loss."""
-=======
-    """rtd, electra-15: weight of the discriminator's loss."""
     disc_weight_start: NotNegative | None = None
     """rtd, electra-15: the weight at the start, from which it moves on a line; it stays the same if not given."""
->>>>>>> b5dfa7e (schedules of mask rate, weight, temperature and batch; frozen generators; lion and lamb)
     encoder_weight: NotNegative = 1.0
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
     causal_share: OpenShare = 0.0625
