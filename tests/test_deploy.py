@@ -32,21 +32,23 @@ def test_sbatch_file_is_accepted_by_slurm() -> None:
 
 def test_sbatch_file_starts_torchrun_on_each_node(tmp_path: Path) -> None:
     """With stand-ins for Slurm's commands and torchrun that say what they were given."""
-    (tmp_path / "scontrol").write_text("#!/bin/sh\necho node7\necho node8\n")
+    (tmp_path / "scontrol").write_text(
+        "#!/bin/sh\n[ $2 = hostnames ] && printf 'node7\\nnode8\\n' && exit\n"
+        'echo "NodeName=$3 Arch=x86_64\n   NodeAddr=10.0.0.7 NodeHostName=$3 Version=22.05"\n'
+    )
     (tmp_path / "srun").write_text('#!/bin/sh\nshift\nexec "$@"\n')
-    (tmp_path / "hostname").write_text("#!/bin/sh\necho node7\n")
     (tmp_path / "torchrun").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     for path in tmp_path.iterdir():
         path.chmod(0o755)
     environment = {
         "PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_NODELIST": "node[7-8]", "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_JOB_ID": "5", "SLURM_GPUS_ON_NODE": "4",
+        "SLURM_JOB_ID": "5", "SLURM_GPUS_ON_NODE": "4", "SLURM_NODEID": "0",
     }  # fmt: skip
     command = ["bash", str(SBATCH), "my recipe.toml", "/data/shards", "/runs/a", "--seed=3"]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said == [
         "--nnodes=2", "--nproc-per-node=4", "--max-restarts=3", "--rdzv-id=5", "--rdzv-backend=c10d",
-        "--rdzv-endpoint=node7:29400", "--rdzv-conf=is_host=1", "-m", "electrify", "pretrain", "my recipe.toml",
+        "--rdzv-endpoint=10.0.0.7:29400", "--rdzv-conf=is_host=1", "-m", "electrify", "pretrain", "my recipe.toml",
         "--data.path=/data/shards", "--output=/runs/a", "--resume", "--seed=3",
     ]  # fmt: skip
 

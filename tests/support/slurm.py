@@ -63,6 +63,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             )
             stack.callback(_stop, process)
         _wait_until_idle(environment)
+        stack.callback(_cancel_all, environment)
         yield environment
 
 
@@ -88,6 +89,17 @@ def _wait_until_idle(environment: dict[str, str]) -> None:
             return
         time.sleep(0.2)
     raise TimeoutError(f"the cluster did not start: {states.stdout} {states.stderr}")
+
+
+def _cancel_all(environment: dict[str, str]) -> None:
+    """End what a failed test left running; it would outlive the cluster."""
+    subprocess.run(["scancel", "--user=root"], env=environment, check=False)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        jobs = subprocess.run(["squeue", "--noheader"], env=environment, capture_output=True, text=True)
+        if not jobs.stdout.strip():
+            return
+        time.sleep(0.2)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -55,6 +55,10 @@ def _choice(number: int, draw: random.Random, row: int) -> dict[str, object]:
     return {"text": "meows", "choices": choices, "label": choices.index("the cat")}
 
 
+def _intent(number: int, draw: random.Random, row: int) -> dict[str, object]:
+    return _tags(number, draw, row) | {"label": ("pet", "wild")[number % 2]}
+
+
 MAKERS = {
     "classification": _text,
     "multilabel": _several,
@@ -63,4 +67,5 @@ MAKERS = {
     "tagging": _tags,
     "question_answering": _question,
     "multiple_choice": _choice,
+    "intent_slots": _intent,
 }

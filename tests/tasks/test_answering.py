@@ -5,7 +5,7 @@ from electrify.config import FinetuneConfig
 from electrify.data.questions import QuestionExample
 from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
 from electrify.errors import ConfigError
-from electrify.tasks.answering import QuestionAnswering, build
+from electrify.tasks.answering import AnswerPrediction, QuestionAnswering, build
 from electrify.tasks.spans import plain_candidates
 
 WORDS = [f"w{number}" for number in range(40)]
@@ -67,6 +67,17 @@ def test_answer_longer_than_any_window_is_counted() -> None:
 def test_rows_without_room_are_refused() -> None:
     with pytest.raises(ConfigError, match="leaves no room"):
         task().encode([question("w3")], TOKENIZER, max_length=11)
+
+
+def test_chinese_rules_are_used_where_one_of_their_metrics_is_asked_for() -> None:
+    example = QuestionExample("1", "q", "红色的楼", ((0, "红色"),), "")
+    given = AnswerPrediction("1", "红色的", 0, 1.0, 0.0, "红色的")
+    plain = QuestionAnswering(FinetuneConfig(), can_be_unanswerable=False)
+    chinese = QuestionAnswering(FinetuneConfig(metric="char_f1"), can_be_unanswerable=False)
+    assert plain.judge([example], [given]).metrics() == {"f1": 0.0, "exact": 0.0}
+    found = chinese.judge([example], [given]).metrics()
+    assert found == {"char_f1": pytest.approx(2 * 2 / 5), "char_exact": 0.0, "f1": 0.0, "exact": 0.0}
+    assert chinese.metrics[:2] == ("char_f1", "char_exact")
 
 
 def outputs_for(start: int, end: int, *, no_answer: float = -5.0) -> np.ndarray:

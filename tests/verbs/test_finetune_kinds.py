@@ -26,7 +26,7 @@ SETTINGS = {
 }  # fmt: skip
 ENOUGH = {
     "classification": 0.9, "multilabel": 0.9, "regression": 0.9, "ranking": 0.9, "tagging": 0.95,
-    "question_answering": 0.8, "multiple_choice": 0.9,
+    "question_answering": 0.8, "multiple_choice": 0.9, "intent_slots": 0.9,
 }  # fmt: skip
 Tuned = tuple[Path, FinetuneReport, Path]
 

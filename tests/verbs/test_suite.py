@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ train = "tagging.jsonl"
 valid = "tagging.jsonl"
 test = "tagging.jsonl"
 metric = "accuracy"
+shown = ["f1", "accuracy"]
 after = "animals"
 [[task]]
 name = "answers"
@@ -54,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_shipped_suites_can_be_read() -> None:
-    assert suite_names() == ["chinese", "glue", "sentence-eval", "squad", "tagging"]
+    assert suite_names() == ["chinese", "glue", "intent-slots", "sentence-eval", "squad", "tagging"]
     for name in suite_names():
         assert len(load_suite(name).task) >= 2
 
@@ -70,15 +72,20 @@ def test_suite_makes_a_table_and_goes_on_where_it_stopped(
     before = (tmp_path / "out/first/animals/results.json").stat().st_mtime_ns
     report = run_suite(electra_run / "discriminator", suite, name="first", **options)
     assert (tmp_path / "out/first/animals/results.json").stat().st_mtime_ns == before
-    assert {name: cell.part for name, cell in report.scores["first"].items()} == {
-        "animals": "validation", "places": "test", "answers": "validation",
-    }  # fmt: skip
-    assert report.scores["first"]["places"].metric == "accuracy"
-    assert (
-        report.table.splitlines()[0]
-        == "| model | animals accuracy, validation | places accuracy, test | answers f1, validation | mean |"
-    )
-    assert (tmp_path / "out/table.csv").read_text().count("\n") == 4
+    scores = report.scores["first"]
+    assert {task: {metric: cell.part for metric, cell in cells.items()} for task, cells in scores.items()} == {
+        "animals": {"accuracy": "validation"},
+        "places": {"f1": "test", "accuracy": "test"},
+        "answers": {"f1": "validation"},
+    }
+    heads = ["animals accuracy, validation", "places f1, test", "places accuracy, test", "answers f1, validation"]
+    assert report.table.splitlines()[0] == f"| model | {' | '.join(heads)} | mean |"
+    places = (scores["places"]["f1"].mean + scores["places"]["accuracy"].mean) / 2
+    mean = (scores["animals"]["accuracy"].mean + places + scores["answers"]["f1"].mean) / 3
+    assert report.table.splitlines()[2].endswith(f"| {100 * mean:.1f} |")
+    results = json.loads((tmp_path / "out/first/places/results.json").read_text())
+    assert scores["places"]["f1"].mean == results["test_metrics"]["f1"]["mean"]
+    assert (tmp_path / "out/table.csv").read_text().count("\n") == 5
     rows = (tmp_path / "out/first/animals/animals.tsv").read_text().splitlines()
     assert rows[0] == "index\tprediction"
     assert len(rows) == 33
@@ -104,6 +111,7 @@ def test_task_may_begin_with_the_network_of_another(
     ("change", "message"),
     [
         (('kind = "tagging"', 'kind = "taging"'), "no task 'taging'. Did you mean 'tagging'"),
+        (('shown = ["f1"', 'shown = ["f2"'), "task places: tagging has no metric 'f2'. Did you mean 'f1'"),
         (("num_epochs = 2", "num_epoch = 2"), "suite toys, task animals: unknown setting 'num_epoch'. Did you mean"),
         (('after = "animals"', 'after = "answers"'), "places comes after 'answers', which is no task before it"),
         (('name = "places"', 'name = "animals"'), "two tasks are called 'animals'"),

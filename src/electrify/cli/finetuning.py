@@ -30,7 +30,8 @@ class SuiteOptions:
     """Fine-tuning on several tasks."""
 
     suite: str | None = None
-    """glue, squad, tagging, sentence-eval, chinese, or a TOML file: its tasks instead of --train and --valid."""
+    """glue, squad, tagging, intent-slots, sentence-eval, chinese, or a TOML file: its tasks instead of --train and
+    --valid."""
     data: Path | None = None
     """Folder that the suite's files lie in."""
     name: str | None = None
@@ -74,7 +75,8 @@ def finetune(
         valid: Labelled examples that choose the best epoch.
         output: Folder for the network.
         test: Labelled examples that are only measured.
-        task: classification, multilabel, regression, ranking, tagging, question_answering or multiple_choice.
+        task: classification, multilabel, regression, ranking, tagging, intent_slots, question_answering or
+            multiple_choice.
         init: "random" forgets the weights and keeps the sizes, for comparison.
         seeds: One run each; 0 to 4 by default.
         settings: How to train.

@@ -36,6 +36,7 @@ from electrify.models.electra_heads import (
 )
 from electrify.models.heads import BodyConfig, Network
 from electrify.models.hub import resolve_folder
+from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.labels import REPLACED_TOKEN_LABELS
 from electrify.models.matching import listed, match_tensors
 from electrify.models.modernbert import ModernBertConfig, ModernBertModel
@@ -69,6 +70,7 @@ _NETWORKS: dict[str, type[Network]] = {
         ElectraForQuestionAnswering,
         ElectraForJointQuestionAnswering,
         ElectraForMultipleChoice,
+        ElectraForIntentAndSlots,
         ModernBertModel,
         ModernBertForMaskedLM,
         ModernBertDecoderForCausalLM,
@@ -78,6 +80,7 @@ _NETWORKS: dict[str, type[Network]] = {
         ModernBertForQuestionAnswering,
         ModernBertForJointQuestionAnswering,
         ModernBertForMultipleChoice,
+        ModernBertForIntentAndSlots,
     )
 }
 _CLASSIFIERS = (
@@ -85,6 +88,8 @@ _CLASSIFIERS = (
     ElectraForTokenClassification,
     ModernBertForSequenceClassification,
     ModernBertForTokenClassification,
+    ElectraForIntentAndSlots,
+    ModernBertForIntentAndSlots,
 )
 _CAUSAL = (ElectraForCausalLM, ModernBertDecoderForCausalLM)
 _PREFIXES = {ElectraConfig: "electra.", ModernBertConfig: "model."}

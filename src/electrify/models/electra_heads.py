@@ -105,7 +105,7 @@ class ElectraForSequenceClassification(nn.Module):
         self.config = config
         self.labels = label_names(num_labels=num_labels, labels=labels)
         self.electra = ElectraModel(config)
-        self.classifier = _ClassificationHead(config, num_labels=len(self.labels))
+        self.classifier = ClassificationHead(config, num_labels=len(self.labels))
         self.reset_head()
 
     @property
@@ -189,7 +189,9 @@ class _DiscriminatorPredictions(nn.Module):
         return logits
 
 
-class _ClassificationHead(nn.Module):
+class ClassificationHead(nn.Module):
+    """Two layers on one vector a row."""
+
     def __init__(self, config: ElectraConfig, *, num_labels: int) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
@@ -198,6 +200,7 @@ class _ClassificationHead(nn.Module):
         self.output_dropout = Dropout(config.head_dropout_prob, HEAD_OUTPUT_SITE)
 
     def forward(self, first: Tensor, keys: Tensor | None) -> Tensor:
+        """Return the scores of the classes, (B, C), for (B, H); `keys` as in the inputs."""
         hidden = F.gelu(self.dense(self.dropout(first, keys)))
         logits: Tensor = self.out_proj(self.output_dropout(hidden, keys))
         return logits

@@ -9,6 +9,7 @@ from electrify.models.electra_heads import (
     ElectraForSequenceClassification,
     ElectraForTokenClassification,
 )
+from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.modernbert import ModernBertConfig, ModernBertModel
 from electrify.models.modernbert_heads import (
     ModernBertForMaskedLM,
@@ -33,7 +34,8 @@ TokenClassifier = ElectraForTokenClassification | ModernBertForTokenClassificati
 QuestionAnswerer = ElectraForQuestionAnswering | ModernBertForQuestionAnswering
 JointQuestionAnswerer = ElectraForJointQuestionAnswering | ModernBertForJointQuestionAnswering
 Chooser = ElectraForMultipleChoice | ModernBertForMultipleChoice
-TaskNetwork = SequenceClassifier | TokenClassifier | QuestionAnswerer | JointQuestionAnswerer | Chooser
+IntentReader = ElectraForIntentAndSlots | ModernBertForIntentAndSlots
+TaskNetwork = SequenceClassifier | TokenClassifier | QuestionAnswerer | JointQuestionAnswerer | Chooser | IntentReader
 Network = Body | Generator | Discriminator | TaskNetwork
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from electrify.report.page import Page, Table, write_page
-from electrify.verbs.suite import SuiteReport, cell_text, header_texts, mean_text
+from electrify.verbs.suite import TABLE_NOTE, SuiteReport, table_of
 
 
 def write_suite_page(report: SuiteReport, path: Path) -> None:
@@ -12,16 +12,12 @@ def write_suite_page(report: SuiteReport, path: Path) -> None:
     Raises:
         ElectrifyError: If jinja2 is not installed.
     """
-    rows = [
-        [model, *(cell_text(cells.get(name)) for name in report.tasks), mean_text(report.tasks, cells)]
-        for model, cells in report.scores.items()
-    ]
-    note = "In per cent: mean ± sample standard deviation over the seeds."
+    head, rows = table_of(report)
     write_page(
         Page(
             title=report.suite,
             subtitle=f"{len(rows)} models, {len(report.tasks)} tasks",
-            tables=[Table("Scores", header_texts(report.tasks, report.scores), rows, note)],
+            tables=[Table("Scores", head, rows, TABLE_NOTE)],
         ),
         path,
     )

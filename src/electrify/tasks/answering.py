@@ -19,14 +19,16 @@ from electrify.data.tokenizer import Tokenizer
 from electrify.errors import ConfigError
 from electrify.models.heads import TaskNetwork
 from electrify.models.question_heads import ElectraForJointQuestionAnswering, ModernBertForJointQuestionAnswering
-from electrify.tasks import squad
+from electrify.tasks import cmrc, squad
 from electrify.tasks.features import Features
-from electrify.tasks.judgement import Judgement
+from electrify.tasks.judgement import Columns, Judgement
 from electrify.tasks.spans import Candidate, joint_candidates, plain_candidates
 from electrify.tasks.task import Batch, Encoded, Head
 
 KIND = "question_answering"
 METRICS = ("f1", "exact", "has_answer_f1", "has_answer_exact", "no_answer_accuracy")
+CHARACTER_METRICS = ("char_f1", "char_exact")
+"""By the rules of CMRC 2018, for Chinese; measured where one of them chooses the epoch."""
 _NO_LIMIT = 1 << 40
 _SHORTEST_CONTEXT = 8
 
@@ -74,8 +76,21 @@ class QuestionAnswering:
     """Score of "no answer" above which nothing is said."""
     labels: tuple[str, ...] = ()
     kind: str = KIND
-    metrics: tuple[str, ...] = METRICS
     problem_type: str | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics: those of CMRC too, and first, where one of them is asked for."""
+        return (*CHARACTER_METRICS, *METRICS) if self.is_by_character else METRICS
+
+    @property
+    def is_by_character(self) -> bool:
+        """Whether answers are compared by the rules of CMRC 2018."""
+        return self.config.metric in CHARACTER_METRICS
+
+    def answer_score(self, given: str, accepted: Sequence[str]) -> float:
+        """Return the F1 of an answer, by the rules that are asked for."""
+        return cmrc.f1(given, accepted) if self.is_by_character else squad.f1(given, accepted)
 
     @property
     def head(self) -> Head:
@@ -177,7 +192,11 @@ class QuestionAnswering:
             "f1": np.array([squad.f1(one, right) for one, right in zip(given, accepted, strict=True)]),
             "has_answer": np.array([float(bool(right)) for right in accepted]),
         }
-        return Judgement(columns, squad.formula)
+        if self.is_by_character:
+            pairs = list(zip(given, accepted, strict=True))
+            columns["char_f1"] = np.array([cmrc.f1(one, right) for one, right in pairs])
+            columns["char_exact"] = np.array([cmrc.exact_match(one, right) for one, right in pairs])
+        return Judgement(columns, formula)
 
     def find_threshold(
         self, examples: Sequence[QuestionExample], predictions: Sequence[AnswerPrediction]
@@ -186,14 +205,29 @@ class QuestionAnswering:
         accepted = [[text for _, text in one.answers or ()] for one in examples]
         return squad.best_threshold(
             np.array([one.no_answer_score for one in predictions]),
-            np.array([squad.f1(one.best_text, right) for one, right in zip(predictions, accepted, strict=True)]),
+            np.array(
+                [self.answer_score(one.best_text, right) for one, right in zip(predictions, accepted, strict=True)]
+            ),
             np.array([bool(right) for right in accepted]),
         )
 
 
 def build(examples: Sequence[QuestionExample], config: FinetuneConfig) -> QuestionAnswering:
-    """Make the task for some training examples."""
-    return QuestionAnswering(config, can_be_unanswerable=any(not example.answers for example in examples))
+    """Make the task for some training examples.
+
+    Raises:
+        ElectrifyError: If scores by characters are asked for and NLTK is not installed.
+    """
+    task = QuestionAnswering(config, can_be_unanswerable=any(not example.answers for example in examples))
+    if task.is_by_character:
+        cmrc.require_nltk()
+    return task
+
+
+def formula(columns: Columns) -> dict[str, float]:
+    """Return the metrics of SQuAD and, where answers were compared by characters, those of CMRC."""
+    by_character = {name: float(columns[name].mean()) for name in CHARACTER_METRICS if name in columns}
+    return by_character | squad.formula(columns)
 
 
 def _windows(

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from electrify.tasks import squad
 from electrify.tasks.answering import QuestionAnswering
 from electrify.tasks.choice import MultipleChoice
 from electrify.tasks.classification import Classification
+from electrify.tasks.intents import IntentSlots
 from electrify.tasks.multilabel import MultiLabel
 from electrify.tasks.ranking import Ranking
 from electrify.tasks.regression import Regression
@@ -40,7 +40,8 @@ class Mistake:
     right: str
     predicted: str
     badness: float
-    """How wrong: confidence of the wrong answer, distance of a number, share of wrong tags, 1 − F1 of an answer."""
+    """How wrong: confidence of the wrong answer, distance of a number, share of wrong tags (and 1
+    for a wrong intent), 1 − F1 of an answer."""
 
 
 def confusion_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, dict[str, int]]:
@@ -48,6 +49,9 @@ def confusion_of(task: Task, examples: Sequence[Any], predictions: Sequence[Any]
     if isinstance(task, Classification | Ranking):
         pairs = [(str(a.label), b.label) for a, b in zip(examples, predictions, strict=True)]
         names: Sequence[str] = task.labels
+    elif isinstance(task, IntentSlots):
+        pairs = [(str(a.label), b.label) for a, b in zip(examples, predictions, strict=True)]
+        names = sorted({*task.intents, *(right for right, _ in pairs)})  # a test part may have more than training
     elif isinstance(task, Tagging) and task.scheme == "plain":
         pairs = [
             pair for a, b in zip(examples, predictions, strict=True) for pair in zip(a.tags or (), b.tags, strict=True)
@@ -84,6 +88,8 @@ def class_table(task: Task, examples: Sequence[Any], predictions: Sequence[Any])
 
 def _items(task: Task, one: Any) -> set[tuple[str, Any]]:
     """Return what an example or a prediction says, as (class, where)."""
+    if isinstance(task, IntentSlots):
+        task = task.slots
     if isinstance(task, Tagging):
         if task.scheme == "plain":
             return {(tag, place) for place, tag in enumerate(one.tags or ())}
@@ -115,6 +121,10 @@ def _compare(task: Task, example: Any, prediction: Any) -> tuple[str, str, float
         return ", ".join(example.labels), ", ".join(prediction.labels), float(len(wrong))
     if isinstance(task, Regression):
         return str(example.label), f"{prediction.score:.3f}", abs(float(example.label) - prediction.score)
+    if isinstance(task, IntentSlots):
+        right, predicted, badness = _compare(task.slots, example, prediction)
+        is_wrong = example.label != prediction.label
+        return f"{example.label}: {right}", f"{prediction.label}: {predicted}", badness + is_wrong
     if isinstance(task, Tagging):
         tags, _ = repair(example.tags or (), task.scheme)
         wrong_tags = sum(a != b for a, b in zip(tags, prediction.tags, strict=True))
@@ -126,7 +136,11 @@ def _compare(task: Task, example: Any, prediction: Any) -> tuple[str, str, float
     if isinstance(task, QuestionAnswering):
         accepted = [text for _, text in example.answers or ()]
         said = prediction.text or "(no answer)"
-        return " / ".join(dict.fromkeys(accepted)) or "(no answer)", said, 1 - squad.f1(prediction.text, accepted)
+        return (
+            " / ".join(dict.fromkeys(accepted)) or "(no answer)",
+            said,
+            1 - task.answer_score(prediction.text, accepted),
+        )
     assert isinstance(task, MultipleChoice)
     is_wrong = prediction.choice != example.label
     right = example.choices[example.label] if example.label is not None else ""

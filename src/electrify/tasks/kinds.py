@@ -12,7 +12,7 @@ from electrify.data.questions import read_questions
 from electrify.data.rejects import Rejects
 from electrify.data.tagged import read_tagged
 from electrify.errors import ConfigError, did_you_mean
-from electrify.tasks import answering, choice, classification, multilabel, ranking, regression, tagging
+from electrify.tasks import answering, choice, classification, intents, multilabel, ranking, regression, tagging
 from electrify.tasks.judgement import Columns
 from electrify.tasks.task import Task
 
@@ -42,8 +42,20 @@ _BUILD: dict[str, Build] = {
     tagging.KIND: tagging.build,
     answering.KIND: answering.build,
     choice.KIND: choice.build,
+    intents.KIND: intents.build,
 }
 KINDS = tuple(_BUILD)
+METRICS: dict[str, tuple[str, ...]] = {
+    classification.KIND: classification.METRICS,
+    multilabel.KIND: multilabel.METRICS,
+    regression.KIND: regression.METRICS,
+    ranking.KIND: ranking.METRICS,
+    tagging.KIND: tagging.ENTITY_METRICS,
+    answering.KIND: (*answering.METRICS, *answering.CHARACTER_METRICS),
+    choice.KIND: choice.METRICS,
+    intents.KIND: intents.METRICS,
+}
+"""All metrics that a kind of task may have; some depend on its labels."""
 _LABEL_FIELDS = {multilabel.KIND: "labels", regression.KIND: "score", tagging.KIND: "tags"}
 _DEFAULT_GROUP = "qid"
 
@@ -84,6 +96,9 @@ def read_part(
     if kind == tagging.KIND:
         words = fields.text or "tokens"
         return read_tagged(path, words_field=words, tags_field=label, needs_tags=needs_labels, rejects=rejects)
+    if kind == intents.KIND:
+        words = fields.text or "tokens"
+        return read_tagged(path, words_field=words, label_field=label, needs_tags=needs_labels, rejects=rejects)
     if kind == answering.KIND:
         return read_questions(path, needs_answers=needs_labels, rejects=rejects)
     if kind == choice.KIND:
@@ -131,6 +146,8 @@ def restore_task(kind: str, labels: tuple[str, ...], config: FinetuneConfig, sta
         return regression.Regression(config)
     if kind == tagging.KIND:
         return tagging.Tagging(labels, config)
+    if kind == intents.KIND:
+        return intents.IntentSlots(labels, config)
     if kind == multilabel.KIND:
         return multilabel.MultiLabel(labels, config)
     classes = classification.Classification(labels, config)
@@ -139,16 +156,16 @@ def restore_task(kind: str, labels: tuple[str, ...], config: FinetuneConfig, sta
 
 def formula_of(task: Task) -> Callable[[Columns], dict[str, float]]:
     """Return the metrics of a task as a formula over the columns of its judgements."""
-    from electrify.tasks import squad
-
     if isinstance(task, tagging.Tagging):
         return tagging.plain_formula if task.scheme == "plain" else tagging.formula
+    if isinstance(task, intents.IntentSlots):
+        return intents.plain_formula if task.slots.scheme == "plain" else intents.formula
     formulas: dict[str, Callable[[Columns], dict[str, float]]] = {
         classification.KIND: classification.formula,
         multilabel.KIND: multilabel.formula,
         regression.KIND: regression.formula,
         ranking.KIND: ranking.formula,
-        answering.KIND: squad.formula,
+        answering.KIND: answering.formula,
         choice.KIND: choice.formula,
     }
     return formulas[task.kind]

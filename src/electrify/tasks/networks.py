@@ -12,6 +12,7 @@ from electrify.models.dropout import Dropout
 from electrify.models.electra import ElectraConfig
 from electrify.models.electra_heads import ElectraForSequenceClassification, ElectraForTokenClassification
 from electrify.models.heads import BodyConfig, TaskNetwork
+from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.modernbert_heads import ModernBertForSequenceClassification, ModernBertForTokenClassification
 from electrify.models.question_heads import (
     ElectraForJointQuestionAnswering,
@@ -28,6 +29,7 @@ _NETWORKS: dict[Head, tuple[Any, Any]] = {
     "question": (ElectraForQuestionAnswering, ModernBertForQuestionAnswering),
     "joint_question": (ElectraForJointQuestionAnswering, ModernBertForJointQuestionAnswering),
     "choice": (ElectraForMultipleChoice, ModernBertForMultipleChoice),
+    "intent_slots": (ElectraForIntentAndSlots, ModernBertForIntentAndSlots),
 }
 Init = Literal["pretrained", "random"]
 

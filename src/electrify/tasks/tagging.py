@@ -93,7 +93,7 @@ class Tagging:
 
     def loss(self, network: TaskNetwork, batch: Batch) -> Tensor:
         """Return the summed cross-entropy over words, in nats."""
-        at_row, at_piece = _places(batch)
+        at_row, at_piece = places(batch)
         targets = torch.from_numpy(np.concatenate([batch.encoded.targets[1][unit] for unit in batch.units]))
         logits = network(batch.inputs)[at_row, at_piece]  # (W, C)
         return F.cross_entropy(
@@ -105,7 +105,7 @@ class Tagging:
 
     def outputs(self, network: TaskNetwork, batch: Batch) -> list[np.ndarray]:
         """Return the logits of the words judged in each row, (W, C) float32."""
-        at_row, at_piece = _places(batch)
+        at_row, at_piece = places(batch)
         logits = network(batch.inputs)[at_row, at_piece].float().cpu().numpy()
         sizes = [len(batch.encoded.targets[0][unit].words) for unit in batch.units]
         return list(np.split(logits, np.cumsum(sizes)[:-1]))
@@ -167,7 +167,7 @@ def _of_row(row: WordRow, tags: np.ndarray | None) -> np.ndarray:
     return np.zeros(0, dtype=np.int64) if tags is None else tags[row.words]
 
 
-def _places(batch: Batch) -> tuple[Tensor, Tensor]:
+def places(batch: Batch) -> tuple[Tensor, Tensor]:
     """Return where in the batch the judged words stand: row and first piece, each (W,) int64."""
     rows: list[WordRow] = [batch.encoded.targets[0][unit] for unit in batch.units]
     at_row = np.repeat(np.arange(len(rows)), [len(row.pieces) for row in rows])

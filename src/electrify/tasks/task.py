@@ -17,7 +17,7 @@ from electrify.models.inputs import Inputs
 from electrify.tasks.features import Features
 from electrify.tasks.judgement import Judgement
 
-Head = Literal["sequence", "first_token", "tokens", "question", "joint_question", "choice"]
+Head = Literal["sequence", "first_token", "tokens", "question", "joint_question", "choice", "intent_slots"]
 """Which network a task needs; `verbs.loading` builds them."""
 
 

@@ -25,6 +25,7 @@ _USES = {
     "question": ("question-answering", "question answerer"),
     "joint_question": ("", "question answerer with ELECTRA's joint head"),
     "choice": ("", "chooser of one of several texts"),
+    "intent_slots": ("", "reader of intents and slots"),
 }
 
 

@@ -17,8 +17,8 @@ class Predictions:
     """One prediction for each example, in their order."""
 
     predictions: list[Any]
-    """`Prediction`, `LabelsPrediction`, `ScorePrediction`, `TagsPrediction`, `AnswerPrediction` or
-    `ChoicePrediction`."""
+    """`Prediction`, `LabelsPrediction`, `ScorePrediction`, `TagsPrediction`, `AnswerPrediction`, `ChoicePrediction` or
+    `IntentPrediction`."""
     num_cut_examples: int
     """Examples longer than the model takes, which were cut."""
 

@@ -13,8 +13,9 @@ import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from electrify.errors import ConfigError, did_you_mean
@@ -28,18 +29,38 @@ from electrify.verbs.together import TaskFiles, TogetherReport, finetune_togethe
 
 _LOG = logging.getLogger(__name__)
 _RESULTS = "results.json"
+TABLE_NOTE = "In per cent: mean ± sample standard deviation over the seeds."
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A model's score on a task."""
+    """A model's score on a task, by one metric."""
 
-    metric: str
     part: str
     """"test" if the suite names a test set, else "validation"."""
     mean: float
     std: float | None
     num_seeds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table: a task by one of its metrics."""
+
+    task: str
+    metric: str
+    """Empty while no model has done the task and the suite names none."""
+    part: str
+    """Empty while no model has done the task."""
+
+    @property
+    def head(self) -> str:
+        """Return what stands above it."""
+        return f"{self.task} {self.metric}, {self.part}" if self.part else self.task
+
+
+Scores = dict[str, dict[str, dict[str, Cell]]]
+"""By model, task, metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +70,9 @@ class SuiteReport:
     output: str
     suite: str
     tasks: list[str]
-    scores: dict[str, dict[str, Cell]]
-    """By model, then task; a task that is not done yet is not there."""
+    columns: list[Column]
+    scores: Scores
+    """By model, task, metric; a task that is not done yet is not there."""
     table: str
     """The table in Markdown."""
 
@@ -237,68 +259,84 @@ def write_tables(suite: Suite, output: Path) -> SuiteReport:
         suite: Which tasks, in which order.
         output: Folder of the models.
     """
-    scores: dict[str, dict[str, Cell]] = {}
+    scores: Scores = {}
     for folder in sorted(path for path in output.iterdir() if path.is_dir()) if output.is_dir() else []:
         cells = {
-            task.name: _cell(read_json(folder / task.name / _RESULTS))
+            task.name: _cells(read_json(folder / task.name / _RESULTS), task)
             for task in suite.task
             if (folder / task.name / _RESULTS).exists()
         }
         if cells:
             scores[folder.name] = cells
-    names = [task.name for task in suite.task]
-    table = _markdown(names, scores)
+    columns = [column for task in suite.task for column in _columns(task, scores)]
+    report = SuiteReport(str(output), suite.name, [task.name for task in suite.task], columns, scores, "")
+    report = replace(report, table=_markdown(report))
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "table.md", f"# {suite.name}\n\n{table}")
+    write_text(output / "table.md", f"# {suite.name}\n\n{report.table}")
     write_text(output / "table.csv", _csv(scores))
-    return SuiteReport(str(output), suite.name, names, scores, table)
+    return report
 
 
-def _cell(results: dict[str, Any]) -> Cell:
+def _cells(results: dict[str, Any], task: SuiteTask) -> dict[str, Cell]:
+    """Return the scores of a task that are shown; one that depends on labels which it has not is left out."""
     part = "test" if results.get("test") else "validation"
-    summary = results[part]
-    return Cell(results["metric"], part, summary["mean"], summary["std"], len(summary["values"]))
+    summaries = {results["metric"]: results[part], **results.get(f"{part}_metrics", {})}
+    return {
+        name: Cell(part, one["mean"], one["std"], len(one["values"]))
+        for name in task.shown or (results["metric"],)
+        if (one := summaries.get(name)) is not None
+    }
 
 
-def cell_text(cell: Cell | None) -> str:
-    """Return a score in per cent with its deviation, "–" for none."""
+def _columns(task: SuiteTask, scores: Scores) -> list[Column]:
+    done = next((cells[task.name] for cells in scores.values() if cells.get(task.name)), None)
+    if done is None:
+        return [Column(task.name, name, "") for name in task.shown or (task.metric or "",)]
+    return [Column(task.name, name, cell.part) for name, cell in done.items()]
+
+
+def table_of(report: SuiteReport) -> tuple[list[str], list[list[str]]]:
+    """Return the heads of the table and its rows, one a model: scores in per cent, and their mean.
+
+    The mean is over the tasks; of a task with several metrics their mean counts, as GLUE has it. It is "–" while a
+    task is missing, as is a score.
+    """
+    rows = [
+        [
+            model,
+            *(_text(cells.get(column.task, {}).get(column.metric)) for column in report.columns),
+            _mean([cells.get(task, {}) for task in report.tasks]),
+        ]
+        for model, cells in report.scores.items()
+    ]
+    return ["model", *(column.head for column in report.columns), "mean"], rows
+
+
+def _text(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     return f"{100 * cell.mean:.1f}" + (f" ± {100 * cell.std:.1f}" if cell.std is not None else "")
 
 
-def mean_text(names: Sequence[str], cells: Mapping[str, Cell]) -> str:
-    """Return the mean over all tasks in per cent, "–" while one is missing."""
-    if any(name not in cells for name in names):
+def _mean(tasks: Sequence[Mapping[str, Cell]]) -> str:
+    if not all(tasks):
         return "–"
-    return f"{100 * sum(cells[name].mean for name in names) / len(names):.1f}"
+    return f"{100 * fmean(fmean(cell.mean for cell in cells.values()) for cells in tasks):.1f}"
 
 
-def header_texts(names: Sequence[str], scores: Mapping[str, Mapping[str, Cell]]) -> list[str]:
-    """Return the heads of a table's columns: model, each task with its metric, mean."""
-    heads = []
-    for name in names:
-        cell = next((cells[name] for cells in scores.values() if name in cells), None)
-        heads.append(name if cell is None else f"{name} {cell.metric}, {cell.part}")
-    return ["model", *heads, "mean"]
+def _markdown(report: SuiteReport) -> str:
+    head, rows = table_of(report)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{TABLE_NOTE}\n"
 
 
-def _markdown(names: Sequence[str], scores: Mapping[str, Mapping[str, Cell]]) -> str:
-    rows = [
-        [model, *(cell_text(cells.get(name)) for name in names), mean_text(names, cells)]
-        for model, cells in scores.items()
-    ]
-    lines = [header_texts(names, scores), ["---"] * (len(names) + 2), *rows]
-    note = "In per cent: mean ± sample standard deviation over the seeds.\n"
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{note}"
-
-
-def _csv(scores: Mapping[str, Mapping[str, Cell]]) -> str:
+def _csv(scores: Scores) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "task", "part", "metric", "mean", "std", "num_seeds"])
-    for model, cells in scores.items():
-        for name, cell in cells.items():
-            std = "" if cell.std is None else cell.std
-            writer.writerow([model, name, cell.part, cell.metric, cell.mean, std, cell.num_seeds])
+    for model, tasks in scores.items():
+        for task, cells in tasks.items():
+            for metric, cell in cells.items():
+                std = "" if cell.std is None else cell.std
+                writer.writerow([model, task, cell.part, metric, cell.mean, std, cell.num_seeds])
     return buffer.getvalue()

@@ -8,6 +8,7 @@ name = "RTE"
 kind = "classification"
 train = "RTE/train.tsv"       # below the folder given with --data
 valid = "RTE/dev.tsv"
+shown = ["accuracy", "f1"]      # in the table
 after = "MNLI"                # begin from that task's network
 settings = {num_epochs = 10}
 fields = {text = "sentence1", text_b = "sentence2"}
@@ -25,7 +26,7 @@ from pydantic import Field, ValidationError
 from electrify.config import FinetuneConfig, Section
 from electrify.errors import ConfigError, did_you_mean
 from electrify.recipes import explain
-from electrify.tasks.kinds import Fields, check_kind
+from electrify.tasks.kinds import METRICS, Fields, check_kind
 
 
 class FieldNames(Section):
@@ -63,7 +64,9 @@ class SuiteTask(Section):
     valid: str
     test: str | None = None
     metric: str | None = None
-    """What is shown in the table and chooses epochs."""
+    """What chooses epochs; the kind's first if not given."""
+    shown: tuple[str, ...] = ()
+    """Metrics in the table, a column each; the one that chooses epochs if empty."""
     fields: FieldNames = FieldNames()
     settings: dict[str, Any] = Field(default_factory=dict)
     """On top of the suite's."""
@@ -127,6 +130,12 @@ def load_suite(suite: str | Path) -> Suite:
     for one in loaded.task:
         check_kind(one.kind)
         loaded.config(one, {})
+        known = METRICS[one.kind]
+        for metric in (*one.shown, *((one.metric,) if one.metric else ())):
+            if metric not in known:
+                raise ConfigError(
+                    f"{suite}: task {one.name}: {one.kind} has no metric '{metric}'.{did_you_mean(metric, known)}"
+                )
         if names.count(one.name) > 1:
             raise ConfigError(f"{suite}: two tasks are called '{one.name}'.")
         if one.after is not None and one.after not in names[: names.index(one.name)]:
