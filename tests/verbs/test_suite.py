@@ -111,7 +111,7 @@ def test_task_may_begin_with_the_network_of_another(
     ("change", "message"),
     [
         (('kind = "tagging"', 'kind = "taging"'), "no task 'taging'. Did you mean 'tagging'"),
-        (('shown = ["f1"', 'shown = ["f2"'), "task places: tagging has no metric 'f2'. Did you mean 'f1'"),
+        (('shown = ["f1"', 'shown = ["f2"'), "task places: tagging has no metric 'f2'. Known: f1, precision"),
         (("num_epochs = 2", "num_epoch = 2"), "suite toys, task animals: unknown setting 'num_epoch'. Did you mean"),
         (('after = "animals"', 'after = "answers"'), "places comes after 'answers', which is no task before it"),
         (('name = "places"', 'name = "animals"'), "two tasks are called 'animals'"),

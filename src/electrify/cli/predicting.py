@@ -106,7 +106,8 @@ def _lines(examples: list[Any], predictions: list[Any]) -> Iterator[str]:
     """Yield a line for each prediction, fields apart by tabs; what is predicted comes first."""
     for example, one in zip(examples, predictions, strict=True):
         if hasattr(one, "tags"):
-            yield " ".join(f"{word}/{tag}" for word, tag in zip(one.words, one.tags, strict=True))
+            intent = f"{one.label}\t" if hasattr(one, "label") else ""
+            yield intent + " ".join(f"{word}/{tag}" for word, tag in zip(one.words, one.tags, strict=True))
         elif hasattr(one, "no_answer_score"):
             yield f"{one.id}\t{one.text}"
         elif hasattr(one, "choice"):

@@ -1,10 +1,9 @@
 """Counts of two groups in bins, as bars in an SVG."""
 
-import io
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from electrify.errors import ElectrifyError
-from electrify.report.curves import Picture
+from electrify.report.drawing import Picture, draw
 
 _COLOURS = ("#2456c7", "#d63031")
 
@@ -29,16 +28,10 @@ def draw_bars(
     Raises:
         ElectrifyError: If matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
     filled = [at for counts in groups.values() for at in counts]
     bins = list(range(min(filled), max(filled) + 1)) if filled else []
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
-        axes = figure.subplots()
+
+    def paint(axes: Any) -> None:
         below = [0] * len(bins)
         for (group, counts), colour in zip(groups.items(), _COLOURS, strict=True):
             heights = [counts.get(at, 0) for at in bins]
@@ -47,9 +40,6 @@ def draw_bars(
         axes.set_xticks(range(len(bins)), [name_of(at) for at in bins], fontsize=8)
         axes.set_xlabel(label)
         axes.set_ylabel("documents")
-        axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return Picture(title, caption, svg[svg.index("<svg") :])
+
+    return Picture(title, caption, draw(paint))

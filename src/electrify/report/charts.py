@@ -1,32 +1,13 @@
 """Pictures of fine-tuning: scores of seeds, learning curves, confusion, calibration."""
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from electrify.errors import ElectrifyError
-from electrify.report.curves import Picture
+from electrify.report.drawing import Picture, draw
 from electrify.tasks.calibration import Calibration
 
 _BLUE, _PALE, _RED = "#2456c7", "#9fb6e8", "#d63031"
 _MOST_CLASSES = 40
-
-
-def _draw(paint: Callable[[Any], None], *, width: float, height: float) -> str:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots()
-        axes.spines[["top", "right"]].set_visible(False)
-        paint(axes)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :]
 
 
 def draw_intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, caption: str) -> Picture:
@@ -51,7 +32,7 @@ def draw_intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str
         axes.set_ylim(-0.7, len(names) - 0.3)
         axes.grid(visible=True, axis="x", color="#e8ebf1")
 
-    return Picture(title, caption, _draw(paint, width=9, height=0.8 + 0.42 * len(rows)))
+    return Picture(title, caption, draw(paint, width=9, height=0.8 + 0.42 * len(rows)))
 
 
 def draw_seeds(history: Mapping[int, Sequence[Mapping[str, float]]], metric: str) -> Picture:
@@ -66,7 +47,7 @@ def draw_seeds(history: Mapping[int, Sequence[Mapping[str, float]]], metric: str
         axes.grid(visible=True, color="#e8ebf1")
         axes.legend(frameon=False)
 
-    return Picture("Seeds", f"Validation {metric} after each epoch.", _draw(paint, width=9, height=3.2))
+    return Picture("Seeds", f"Validation {metric} after each epoch.", draw(paint, width=9, height=3.2))
 
 
 def draw_confusion(confusion: Mapping[str, Mapping[str, int]]) -> Picture | None:
@@ -91,9 +72,7 @@ def draw_confusion(confusion: Mapping[str, Mapping[str, int]]) -> Picture | None
                     axes.text(column, row, confusion[right][guess], ha="center", va="center", color=colour)
 
     size = min(9.0, 2.5 + 0.45 * len(names))
-    return Picture(
-        "Confusion", "Counts; the shade is the share of the right label.", _draw(paint, width=9, height=size)
-    )
+    return Picture("Confusion", "Counts; the shade is the share of the right label.", draw(paint, width=9, height=size))
 
 
 def draw_calibration(calibration: Calibration) -> Picture:
@@ -115,7 +94,7 @@ def draw_calibration(calibration: Calibration) -> Picture:
         axes.grid(visible=True, color="#e8ebf1")
 
     caption = f"Expected calibration error {calibration.error:.3f}; larger dots stand for more answers."
-    return Picture("Calibration", caption, _draw(paint, width=9, height=3.6))
+    return Picture("Calibration", caption, draw(paint, width=9, height=3.6))
 
 
 def draw_classes(scores: Mapping[str, float]) -> Picture:
@@ -130,4 +109,4 @@ def draw_classes(scores: Mapping[str, float]) -> Picture:
         axes.set_xlim(0, 1)
         axes.set_xlabel("F1")
 
-    return Picture("Classes", "F1 of each class, worst first.", _draw(paint, width=9, height=1 + 0.3 * len(names)))
+    return Picture("Classes", "F1 of each class, worst first.", draw(paint, width=9, height=1 + 0.3 * len(names)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from electrify.data.cleaning import NUM_BINS, CleaningCounts
 from electrify.files import read_json
 from electrify.report.bars import draw_bars
-from electrify.report.curves import Picture
+from electrify.report.drawing import Picture
 from electrify.report.page import Page, Table, write_page
 from electrify.verbs.prepare import PrepareReport
 

@@ -1,23 +1,12 @@
 """Curves over the steps of a run, as SVG."""
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from electrify.errors import ElectrifyError
+from electrify.report.drawing import Picture, draw
 
 _COLOURS = {"train": "#9fb6e8", "validation": "#2456c7"}
 _NAMES = {"train": "training", "validation": "held out"}
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A drawing and what it shows."""
-
-    title: str
-    caption: str
-    svg: str
 
 
 def draw_curves(
@@ -35,14 +24,8 @@ def draw_curves(
     Raises:
         ElectrifyError: If matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(9, 3.2), layout="constrained")
-        axes = figure.subplots()
+
+    def paint(axes: Any) -> None:
         for kind in ("train", "validation"):
             for key in keys:
                 mine = [one for one in records if one["kind"] == kind and one.get(key) is not None]
@@ -54,10 +37,7 @@ def draw_curves(
         axes.set_xlabel("optimizer steps")
         axes.set_ylabel(label)
         axes.grid(visible=True, color="#e8ebf1")
-        axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return Picture(title, caption, svg[svg.index("<svg") :])
+
+    return Picture(title, caption, draw(paint))

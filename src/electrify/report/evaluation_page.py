@@ -5,7 +5,7 @@ from typing import Any
 
 from electrify.files import read_json
 from electrify.report import charts
-from electrify.report.curves import Picture
+from electrify.report.drawing import Picture
 from electrify.report.page import Page, Table, write_page
 from electrify.verbs.evaluate import Evaluation
 

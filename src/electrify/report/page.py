@@ -11,7 +11,8 @@ from typing import Any
 
 from electrify.errors import ElectrifyError
 from electrify.files import write_text
-from electrify.report.curves import Picture, draw_curves
+from electrify.report.curves import draw_curves
+from electrify.report.drawing import Picture
 from electrify.runs import read_metrics
 from electrify.verbs.corrupt import CorruptedToken
 

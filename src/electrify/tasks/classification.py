@@ -14,7 +14,7 @@ from electrify.data.tokenizer import Tokenizer
 from electrify.errors import ConfigError, DataError, did_you_mean
 from electrify.models.heads import TaskNetwork
 from electrify.tasks.judgement import Columns, Judgement
-from electrify.tasks.sequence import encode_texts, unit_logits
+from electrify.tasks.sequence import encode_texts, sequence_head, unit_logits, unit_outputs
 from electrify.tasks.task import Batch, Encoded, Head
 
 KIND = "classification"
@@ -43,7 +43,7 @@ class Classification:
     @property
     def head(self) -> Head:
         """Which network it needs."""
-        return "sequence" if self.config.head == "transformers" else "first_token"
+        return sequence_head(self.config)
 
     def encode(
         self, examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int, is_training: bool = False
@@ -51,13 +51,7 @@ class Classification:
         """Make rows and, if the examples have labels, their numbers."""
         if is_training and self.config.both_orders:
             examples = with_both_orders(examples)
-        features = encode_texts(
-            examples,
-            tokenizer,
-            max_length=max_length,
-            long_texts=self.config.long_texts,
-            overlap=self.config.window_overlap,
-        )
+        features = encode_texts(examples, tokenizer, self.config, max_length=max_length)
         has_labels = all(example.label is not None for example in examples)
         targets = encode_labels(examples, self.labels) if has_labels else None
         return Encoded(features, examples, targets)
@@ -71,7 +65,7 @@ class Classification:
         """Return the summed cross-entropy in nats."""
         weights = self._class_weights(batch.encoded)
         return F.cross_entropy(
-            unit_logits(network, batch, long_texts=self.config.long_texts).float(),
+            unit_logits(network, batch, self.config),
             batch.encoded.targets[batch.units].to(batch.device),
             weight=None if weights is None else weights.to(batch.device),
             label_smoothing=self.config.label_smoothing,
@@ -80,7 +74,7 @@ class Classification:
 
     def outputs(self, network: TaskNetwork, batch: Batch) -> list[np.ndarray]:
         """Return the logits of each example, (C,) float32."""
-        return list(unit_logits(network, batch, long_texts=self.config.long_texts).float().cpu().numpy())
+        return unit_outputs(network, batch, self.config)
 
     def decode(self, outputs: Sequence[np.ndarray], encoded: Encoded) -> list[Prediction]:
         """Return the most likely label of each example."""

@@ -14,7 +14,7 @@ from electrify.data.tokenizer import Tokenizer
 from electrify.errors import DataError
 from electrify.models.heads import TaskNetwork
 from electrify.tasks.judgement import Columns, Judgement
-from electrify.tasks.sequence import encode_texts, unit_logits
+from electrify.tasks.sequence import encode_texts, sequence_head, unit_logits, unit_outputs
 from electrify.tasks.task import Batch, Encoded, Head
 
 KIND = "multilabel"
@@ -43,16 +43,13 @@ class MultiLabel:
     @property
     def head(self) -> Head:
         """Which network it needs."""
-        return "sequence" if self.config.head == "transformers" else "first_token"
+        return sequence_head(self.config)
 
     def encode(
         self, examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int, is_training: bool = False
     ) -> Encoded:
         """Make rows and (N, C) targets; labels that training has not are counted and can never be predicted."""
-        config = self.config
-        features = encode_texts(
-            examples, tokenizer, max_length=max_length, long_texts=config.long_texts, overlap=config.window_overlap
-        )
+        features = encode_texts(examples, tokenizer, self.config, max_length=max_length)
         number = {label: index for index, label in enumerate(self.labels)}
         targets = torch.zeros(len(examples), len(self.labels))
         num_unknown = 0
@@ -72,14 +69,14 @@ class MultiLabel:
     def loss(self, network: TaskNetwork, batch: Batch) -> Tensor:
         """Return the summed binary cross-entropy in nats."""
         return F.binary_cross_entropy_with_logits(
-            unit_logits(network, batch, long_texts=self.config.long_texts).float(),
+            unit_logits(network, batch, self.config),
             batch.encoded.targets[batch.units].to(batch.device),
             reduction="sum",
         )
 
     def outputs(self, network: TaskNetwork, batch: Batch) -> list[np.ndarray]:
         """Return the logits of each example, (C,) float32."""
-        return list(unit_logits(network, batch, long_texts=self.config.long_texts).float().cpu().numpy())
+        return unit_outputs(network, batch, self.config)
 
     def decode(self, outputs: Sequence[np.ndarray], encoded: Encoded) -> list[LabelsPrediction]:
         """Return the labels over one half."""

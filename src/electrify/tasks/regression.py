@@ -16,7 +16,7 @@ from electrify.errors import DataError
 from electrify.models.heads import TaskNetwork
 from electrify.tasks.classification import with_both_orders
 from electrify.tasks.judgement import Columns, Judgement, require_sklearn
-from electrify.tasks.sequence import encode_texts, unit_logits
+from electrify.tasks.sequence import encode_texts, sequence_head, unit_logits, unit_outputs
 from electrify.tasks.task import Batch, Encoded, Head
 
 KIND = "regression"
@@ -43,7 +43,7 @@ class Regression:
     @property
     def head(self) -> Head:
         """Which network it needs."""
-        return "sequence" if self.config.head == "transformers" else "first_token"
+        return sequence_head(self.config)
 
     def encode(
         self, examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int, is_training: bool = False
@@ -51,10 +51,7 @@ class Regression:
         """Make rows and, if the examples have them, numbers."""
         if is_training and self.config.both_orders:
             examples = with_both_orders(examples)
-        config = self.config
-        features = encode_texts(
-            examples, tokenizer, max_length=max_length, long_texts=config.long_texts, overlap=config.window_overlap
-        )
+        features = encode_texts(examples, tokenizer, self.config, max_length=max_length)
         has_scores = all(example.label is not None for example in examples)
         return Encoded(features, examples, torch.tensor([_number(one) for one in examples]) if has_scores else None)
 
@@ -64,12 +61,12 @@ class Regression:
 
     def loss(self, network: TaskNetwork, batch: Batch) -> Tensor:
         """Return the summed squared error."""
-        scores = unit_logits(network, batch, long_texts=self.config.long_texts).float().squeeze(-1)
+        scores = unit_logits(network, batch, self.config).squeeze(-1)
         return F.mse_loss(scores, batch.encoded.targets[batch.units].to(batch.device), reduction="sum")
 
     def outputs(self, network: TaskNetwork, batch: Batch) -> list[np.ndarray]:
         """Return the number of each example, (1,) float32."""
-        return list(unit_logits(network, batch, long_texts=self.config.long_texts).float().cpu().numpy())
+        return unit_outputs(network, batch, self.config)
 
     def decode(self, outputs: Sequence[np.ndarray], encoded: Encoded) -> list[ScorePrediction]:
         """Return the numbers."""
