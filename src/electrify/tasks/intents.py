@@ -130,7 +130,9 @@ class IntentSlots:
         slots, num_intents = self.slots, len(self.intents)
         words = [output[num_intents:].reshape(-1, len(slots.labels)) for output in outputs]
         tagged = slots.decode(words, replace(encoded, targets=encoded.targets[:2]))
-        first = np.stack([outputs[row][:num_intents] for row in np.flatnonzero(encoded.targets[4])])
+        first = np.stack(
+            [output[:num_intents] for output, is_first in zip(outputs, encoded.targets[4], strict=True) if is_first]
+        )
         chances = torch.from_numpy(first).softmax(-1)
         return [
             IntentPrediction(self.intents[best], chance, one.words, one.tags, one.probabilities, one.num_repaired)

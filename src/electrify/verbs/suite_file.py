@@ -130,11 +130,11 @@ def load_suite(suite: str | Path) -> Suite:
     for one in loaded.task:
         check_kind(one.kind)
         loaded.config(one, {})
-        known = METRICS[one.kind]
+        metrics = METRICS[one.kind]
         for metric in (*one.shown, *((one.metric,) if one.metric else ())):
-            if metric not in known:
+            if metric not in metrics:
                 raise ConfigError(
-                    f"{suite}: task {one.name}: {one.kind} has no metric '{metric}'.{did_you_mean(metric, known)}"
+                    f"{suite}: task {one.name}: {one.kind} has no metric '{metric}'.{did_you_mean(metric, metrics)}"
                 )
         if names.count(one.name) > 1:
             raise ConfigError(f"{suite}: two tasks are called '{one.name}'.")
