@@ -56,6 +56,7 @@ def normal(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     is_rotary=st.booleans(),
     window=st.sampled_from([None, 0, 1, 17, 64]),
     num_documents=st.sampled_from([None, 1, 3]),
+    is_causal=st.sampled_from([None, (True, True, True), (True, False, True)]),
     padding=st.integers(0, 9),
     drop_prob=st.sampled_from([0.0, 0.1, 0.5]),
 )
@@ -68,12 +69,14 @@ def test_attention(
     is_rotary: bool,
     window: int | None,
     num_documents: int | None,
+    is_causal: tuple[bool, ...] | None,
     padding: int,
     drop_prob: float,
 ) -> None:
     torch.manual_seed(0)
     turn = rotation(tokens, head_size, theta=100.0, device=torch.device("cpu")) if is_rotary else None
     keys = row_keys(1, 2, torch.arange(rows))
+    causal = None if is_causal is None else torch.tensor(is_causal[:rows])
     segments = None
     if num_documents is not None:
         borders = torch.randint(0, num_documents, (rows, tokens)).sort(dim=1).values.int()
@@ -87,6 +90,7 @@ def test_attention(
             rotation=turn,
             segments=segments,
             window=window,
+            causal=None if causal is None else causal.byte(),
             keys=keys,
             drop_prob=drop_prob,
             site=3,
@@ -103,6 +107,10 @@ def test_attention(
         if window is not None:
             places = torch.arange(tokens)
             allowed &= (places[:, None] - places).abs() <= window
+        if causal is not None:
+            distance = torch.arange(tokens)[:, None] - torch.arange(tokens)
+            reach = tokens if window is None else max(window, 1)
+            allowed &= ((distance >= 0) & (distance < reach)) | ~causal[:, None, None, None]
         scores = (query @ key.mT * head_size**-0.5).masked_fill(~allowed, -torch.inf)
         with kernels.disabled():
             return (Dropout(drop_prob, 3)(scores.softmax(-1), keys) @ value).transpose(1, 2).flatten(2)

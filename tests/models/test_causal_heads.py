@@ -1,16 +1,21 @@
 """Networks that read from left to right equal Transformers' on the same weights, and nothing leaks from the right."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
 
+from electrify import kernels
 from electrify.errors import CheckpointError
+from electrify.kernels.attention import reads_direction
 from electrify.models.causal_heads import as_decoder
 from electrify.models.checkpoint import load_model, save_model, saved_network
 from electrify.models.decoder_names import decoder_tensors
+from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.inputs import Inputs
+from electrify.models.modernbert import ModernBertConfig, ModernBertModel
 from electrify.noise import row_keys
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24, "pad_token_id": 0}
@@ -165,3 +170,26 @@ def test_narrowest_window_of_a_causal_row_sees_the_token_itself():
 def test_direction_of_rows_must_fit_the_rows():
     with pytest.raises(ValueError, match="causal"):
         Inputs(torch.ones(2, 3, dtype=torch.int64), causal=torch.tensor([True]))
+
+
+@pytest.mark.skipif(not kernels.is_enabled() or not reads_direction(), reason="no compiled kernels, or older ones")
+@pytest.mark.parametrize("body", ["electra", "modernbert"])
+def test_compiled_attention_of_mixed_rows_is_near_the_plain_one_and_leaks_nothing(body):
+    sizes = {"vocab_size": 50, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    if body == "electra":
+        network = ElectraModel(ElectraConfig(**sizes, embedding_size=64, num_hidden_layers=2))
+    else:
+        network = ModernBertModel(ModernBertConfig(**sizes, num_hidden_layers=4, local_attention=8, pad_token_id=0))
+    inputs = replace(padded_inputs(), causal=torch.tensor([True, False, True]))
+    mask = inputs.attention_mask
+    with torch.autocast("cpu", torch.bfloat16):
+        compiled = network(inputs)[mask].float()
+        changed = inputs.input_ids.clone()
+        changed[0, 20] = 1 + changed[0, 20] % 49
+        after = network(replace(inputs, input_ids=changed))[0].float()
+        before = network(inputs)[0].float()
+    exact = network(inputs)[mask]
+    assert (compiled - exact).norm() / exact.norm() < 0.02
+    assert torch.equal(before[:20], after[:20])
+    assert not torch.equal(before[20], after[20])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call, pointer
+from electrify.kernels.library import call, load_library, pointer
 
 
 class _Arguments(ctypes.Structure):
@@ -18,12 +18,19 @@ class _Arguments(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("qkv", "bias", "cos", "sin", "segments", "keys", "context", "log_sums")),
         *((name, ctypes.c_void_p) for name in ("context_grad", "qkv_grad", "bias_grad")),
         ("threads", ctypes.c_int),
+        ("causal", ctypes.c_void_p),
     )
 
 
 def fits(head_size: int) -> bool:
     """Return whether the kernel takes heads of this size: pairs of them are whole vectors."""
     return head_size % 32 == 0
+
+
+def reads_direction() -> bool:
+    """Return whether rows may be causal; libraries that were built before that was possible would ignore it."""
+    loaded = load_library()
+    return loaded is not None and hasattr(loaded, "attention_reads_direction")
 
 
 def attend(
@@ -34,6 +41,7 @@ def attend(
     rotation: tuple[Tensor, Tensor] | None = None,
     segments: Tensor | None = None,
     window: int | None = None,
+    causal: Tensor | None = None,
     keys: Tensor | None = None,
     drop_prob: float = 0.0,
     site: int = 0,
@@ -47,6 +55,7 @@ def attend(
         rotation: Cosines and sines by which positions turn queries and keys, each (T, D / 2) float32.
         segments: Tokens look only at tokens with their number, (B, T) int32; None means at all.
         window: How many positions to each side a token may look; None means all.
+        causal: Rows in which tokens look only at themselves and before, in a window at so many in all, (B,) uint8.
         keys: Dropout keys, (B,) int64; None drops nothing.
         drop_prob: Share of the probabilities that is dropped.
         site: Number of the place for dropout.
@@ -59,7 +68,7 @@ def attend(
     offset = None if bias is None else bias.float()
     settings = num_heads, -1 if window is None else window, drop_prob, site
     result: Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
-        joint.bfloat16().contiguous(), offset, *turn, segments, keys, settings
+        joint.bfloat16().contiguous(), offset, *turn, segments, causal, keys, settings
     )
     return result
 
@@ -73,30 +82,31 @@ class _Attend(torch.autograd.Function):
         cos: Tensor | None,
         sin: Tensor | None,
         segments: Tensor | None,
+        causal: Tensor | None,
         keys: Tensor | None,
         settings: tuple[int, int, float, int],
     ) -> Tensor:
         rows, tokens, triple = joint.shape
         context = joint.new_empty(rows, tokens, triple // 3)
         log_sums = torch.empty(rows, settings[0], tokens)
-        arguments = _arguments(joint, bias, cos, sin, segments, keys, settings, context, log_sums)
+        arguments = _arguments(joint, bias, cos, sin, segments, causal, keys, settings, context, log_sums)
         call("attention_bf16", ctypes.byref(arguments))
-        ctx.save_for_backward(joint, bias, cos, sin, segments, keys, context, log_sums)
+        ctx.save_for_backward(joint, bias, cos, sin, segments, causal, keys, context, log_sums)
         ctx.settings = settings
         return context
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        joint, bias, cos, sin, segments, keys, context, log_sums = ctx.saved_tensors
+        joint, bias, cos, sin, segments, causal, keys, context, log_sums = ctx.saved_tensors
         joint_grad = torch.empty_like(joint)
         bias_grad = None if bias is None else torch.empty_like(bias)
         context_grad = gradients[0].contiguous()
-        arguments = _arguments(joint, bias, cos, sin, segments, keys, ctx.settings, context, log_sums)
+        arguments = _arguments(joint, bias, cos, sin, segments, causal, keys, ctx.settings, context, log_sums)
         arguments.context_grad = pointer(context_grad)
         arguments.qkv_grad = pointer(joint_grad)
         arguments.bias_grad = pointer(bias_grad)
         call("attention_backward_bf16", ctypes.byref(arguments))
-        return joint_grad, bias_grad, None, None, None, None, None
+        return joint_grad, bias_grad, None, None, None, None, None, None
 
 
 def _arguments(
@@ -105,6 +115,7 @@ def _arguments(
     cos: Tensor | None,
     sin: Tensor | None,
     segments: Tensor | None,
+    causal: Tensor | None,
     keys: Tensor | None,
     settings: tuple[int, int, float, int],
     context: Tensor,
@@ -114,4 +125,5 @@ def _arguments(
     num_heads, window, drop_prob, site = settings
     sizes = rows, tokens, num_heads, triple // 3 // num_heads
     pointers = (pointer(one) for one in (joint, bias, cos, sin, segments, keys, context, log_sums))
-    return _Arguments(*sizes, window, site, drop_prob, *pointers, None, None, None, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    return _Arguments(*sizes, window, site, drop_prob, *pointers, None, None, None, threads, pointer(causal))

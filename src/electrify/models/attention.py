@@ -4,8 +4,7 @@ On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.ke
 the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain
 batched products (`docs/log.md`; torch 2.13, two threads). It also draws its dropout from a generator's
 state, so active dropout takes the plain way too. On a GPU in 16 bits, rows of several documents, padding and windows go
-to the variable-length kernel, which does no work for what is masked. Rows that are read from left to right take the
-plain way.
+to the variable-length kernel, which does no work for what is masked, unless they are read from left to right.
 """
 
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ class Mask:
     """Tokens look only at tokens with their number, (B, T) int32; None means at all."""
     window: int | None = None
     """How many positions to each side a token may look; None means all."""
+    causal: Tensor | None = None
+    """Rows in which tokens look only at themselves and before, (B,) uint8; None if there are none or a bias says it."""
     borders: Tensor | None = None
     """Where runs of tokens that look at each other begin in B·T, and B·T, int32: for the variable-length kernel."""
 
@@ -52,11 +53,14 @@ def attention_mask(
         drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
     """
-    if inputs.is_causal:  # neither kernel knows directions
+    is_native = kernels.serve(hidden) and native.fits(head_size)
+    if inputs.is_causal:  # which the variable-length kernel can not say of each row
+        if is_native and native.reads_direction():
+            return Mask(is_native=True, segments=inputs.segments(), window=window, causal=inputs.causal_rows())
         return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
     if window is not None and inputs.input_ids.shape[1] - 1 <= window:
         window = None
-    if kernels.serve(hidden) and native.fits(head_size):
+    if is_native:
         return Mask(is_native=True, segments=inputs.segments(), window=window)
     drops = drop_prob > 0 and inputs.dropout_keys is not None
     if not drops and _has_varlen(hidden) and inputs.is_masked(window):

@@ -62,6 +62,7 @@ def self_attention(
             rotation=rotation,
             segments=mask.segments,
             window=mask.window,
+            causal=mask.causal,
             keys=keys,
             drop_prob=dropout.p,
             site=dropout.site,

@@ -79,6 +79,12 @@ class Inputs:
         """Return whether in some row tokens may not look at what follows them."""
         return self.causal is not False
 
+    def causal_rows(self) -> Tensor:
+        """Return in which rows tokens may not look at what follows them, (B,) uint8."""
+        if isinstance(self.causal, Tensor):
+            return self.causal.to(torch.uint8).contiguous()
+        return torch.full(self.input_ids.shape[:1], int(self.causal), dtype=torch.uint8, device=self.input_ids.device)
+
     def borders(self) -> Tensor:
         """Return where runs of tokens with one segment begin, counted through all rows, and B·T; (runs + 1,) int32."""
         rows, tokens = self.input_ids.shape

@@ -36,6 +36,7 @@ extern "C" struct AttentionArguments {
     bf16* qkv_grad;
     float* bias_grad;  // (3, A, D) or null
     int threads;
+    const uint8_t* causal;  // (B): whether tokens look only at themselves and before; or null
 };
 
 namespace {
@@ -48,12 +49,14 @@ struct Head {
     const long row, head, size, tokens, padded;  // padded: tokens, rounded up to whole vectors
     const float scale;
     const int32_t* segments;
+    const bool causal;
 
     Head(const Arguments& arguments, long item)
         : of(arguments), row(item / arguments.heads), head(item % arguments.heads), size(arguments.head_size),
           tokens(arguments.tokens), padded(round_up(arguments.tokens)),
           scale(1.0f / std::sqrt(static_cast<float>(arguments.head_size))),
-          segments(arguments.segments ? arguments.segments + row * arguments.tokens : nullptr) {}
+          segments(arguments.segments ? arguments.segments + row * arguments.tokens : nullptr),
+          causal(arguments.causal && arguments.causal[row]) {}
 
     long joint(long part, long token) const { return (((row * tokens + token) * 3 + part) * of.heads + head) * size; }
     long single(long token) const { return ((row * tokens + token) * of.heads + head) * size; }
@@ -107,6 +110,7 @@ struct Head {
     void range(long from, long to, long& begin, long& end) const {
         begin = 0, end = tokens;
         if (of.window >= 0) begin = std::max(0L, from - of.window), end = std::min(tokens, to + of.window);
+        if (causal) end = std::min(end, to);
         if (segments) {
             const auto [lowest, highest] = std::minmax_element(segments + from, segments + to);
             while (segments[begin] < *lowest || segments[begin] > *highest) begin++;
@@ -127,6 +131,11 @@ struct Head {
                 _mm512_sub_epi32(places, _mm512_set1_epi32(static_cast<int32_t>(query))));
             mask &= _mm512_cmple_epi32_mask(distance, _mm512_set1_epi32(static_cast<int32_t>(of.window)));
         }
+        if (causal) {  // of a window, so many tokens in all, the query's among them
+            mask &= _mm512_cmple_epi32_mask(places, _mm512_set1_epi32(static_cast<int32_t>(query)));
+            const long first = of.window < 0 ? 0 : query - std::max(of.window, 1L) + 1;
+            mask &= _mm512_cmpge_epi32_mask(places, _mm512_set1_epi32(static_cast<int32_t>(first)));
+        }
         if (segments) {
             const __m512i theirs = _mm512_maskz_loadu_epi32(mask, segments + key);
             mask = _mm512_mask_cmpeq_epi32_mask(mask, theirs, _mm512_set1_epi32(segments[query]));
@@ -134,7 +143,7 @@ struct Head {
         return mask;
     }
 
-    bool is_masked(long end) const { return segments || of.window >= 0 || end > tokens; }
+    bool is_masked(long end) const { return segments || causal || of.window >= 0 || end > tokens; }
     uint32_t number(long query, long key) const {
         return static_cast<uint32_t>(key) + (static_cast<uint32_t>(query) << 13) + (static_cast<uint32_t>(head) << 26);
     }
@@ -312,6 +321,9 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
 }  // namespace
 
 extern "C" {
+
+// There since rows can be causal: libraries built before do not know the last field of the arguments.
+int attention_reads_direction() { return 1; }
 
 void attention_bf16(const AttentionArguments* of) {
     const long items = of->rows * of->heads;
