@@ -62,7 +62,12 @@ def attend(
 
     Returns:
         (B, T, H) bfloat16.
+
+    Raises:
+        ValueError: If rows are causal and the library was built before that was possible.
     """
+    if causal is not None and not reads_direction():
+        raise ValueError("the compiled kernels do not know causal rows; build them again")
     keys = keys if drop_prob > 0 else None
     turn = (None, None) if rotation is None else rotation
     offset = None if bias is None else bias.float()
