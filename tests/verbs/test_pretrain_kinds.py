@@ -122,6 +122,39 @@ def test_the_first_network_of_a_run_is_fine_tuned(
     assert report.output == str(tmp_path / "classifier")
 
 
+@pytest.mark.parametrize(
+    ("kind", "highest", "lowest"),
+    [
+        ("mlm", {"mlm_loss": 1.6}, {"mlm_accuracy": 0.5}),  # 3.5 at the start, 2.88 by frequency alone
+        ("clm", {"clm_loss": 1.2}, {"clm_accuracy": 0.6}),
+        ("hybrid", {"mlm_loss": 1.6, "clm_loss": 2.2}, {"clm_accuracy": 0.4}),
+        ("electric", {"noise_loss": 1.0, "nce_loss": 0.5}, {"mean_log_likelihood": -1.0}),
+        ("electra-15", {"gen_loss": 2.2}, {"disc_auc": 0.75}),
+        ("replace-mlm", {"gen_loss": 1.6, "mlm_loss": 2.2}, {"mlm_accuracy": 0.4}),
+        ("all-tokens-mlm", {"gen_loss": 1.6, "mlm_loss": 0.5}, {"copy_auc": 0.6}),
+    ],
+)
+def test_every_kind_learns(
+    kind: str, highest: dict[str, float], lowest: dict[str, float], shards: Path, tmp_path: Path
+) -> None:
+    report = run(
+        shards,
+        tmp_path / "run",
+        body="modernbert",
+        model={"hidden_size": 32, "intermediate_size": 64, "generator_layer_ratio": 1.0},
+        objective={"kind": kind},
+        optimizer={"learning_rate": 5e-3},
+        schedule={"num_steps": 150},
+        training={"batch_size": 32},
+        evaluation={"every_steps": 150, "num_rows": 39},
+        logging={"every_steps": 50},
+        checkpoint={"every_steps": 150},
+    )
+    assert all(report.validation[name] < bound for name, bound in highest.items()), report.validation
+    assert all(report.validation[name] > bound for name, bound in lowest.items()), report.validation
+    assert report.warning is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_shows_the_losses_of_its_kind(kind: str, runs: Any) -> None:
     folder = runs[kind, "electra"]

@@ -1,10 +1,11 @@
-"""Scores are the energies of a scorer, one pass for a text; sentences of the language beat scrambled ones."""
+"""Scores are the energies of a scorer, one pass for a text; words that others give away get higher ones."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from support.corpora import FRAME, sentence
 from support.runs import run
 
 from electrify import cli
@@ -28,6 +29,24 @@ def test_a_score_is_the_sum_of_energies_of_tokens_that_are_not_special(scorer: P
     energies = load_discriminator(scorer)(Inputs(torch.tensor([ids])))[0, 1:-1]
     assert result.score == pytest.approx(-float(energies.detach().sum()), rel=1e-5)
     assert len(result.tokens) == len(ids) - 2
+
+
+def test_words_that_the_sentence_gives_away_score_higher_than_those_that_vary(shards: Path, tmp_path: Path) -> None:
+    run(
+        shards,
+        tmp_path / "run",
+        body="modernbert",
+        objective={"kind": "electric"},
+        masking={"mask_prob": 0.3},
+        model={"hidden_size": 32, "intermediate_size": 64},
+        optimizer={"learning_rate": 3e-3},
+        schedule={"num_steps": 300},
+        training={"batch_size": 32},
+    )
+    texts = [f"{sentence(number)} {sentence((number + 1) % 6)}" for number in range(6)]
+    tokens = [token for text in score(tmp_path / "run" / "scorer", texts) for token in text.tokens]
+    frame, others = ([one.score for one in tokens if (one.token in FRAME) == is_frame] for is_frame in (True, False))
+    assert sum(frame) / len(frame) > sum(others) / len(others) + 0.7  # the others are one of six: -1.8
 
 
 def test_tokens_beyond_the_length_are_counted_and_an_empty_text_scores_nothing(scorer: Path) -> None:
