@@ -32,6 +32,24 @@ def test_two_processes_train_what_one_does(kind: str, shards: Path, alone: Path,
     assert any(name.startswith("shard-00002") for name in names) == (kind == "fsdp")
 
 
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_train_what_one_does_with_averages_gdes_and_a_growing_batch(
+    kind: str, shards: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "logging": {"every_steps": 1, "tensorboard": False},
+        "model": {"embedding_sharing": "gdes", "generator_hidden_ratio": 1.0},
+        "optimizer": {"ema_decay": 0.9, "weight_decay_form": "l2"},
+        "masking": {"unit": "word", "mask_prob_end": 0.4},
+    }
+    growing = {"batch_size_start": 3, "batch_warmup_steps": 4}
+    run(shards, tmp_path / "alone", **options, training=growing)
+    process = start(shards, tmp_path / "run", processes=2, **options, training={**growing, "parallel": kind})
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert_close_runs(tmp_path / "run", tmp_path / "alone")
+
+
 def test_muon_takes_shards_and_is_continued_by_one_process(shards: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {**EVERY_STEP, "optimizer": {"kind": "muon"}}
     run(shards, tmp_path / "alone", **options)

@@ -39,6 +39,7 @@ def evaluate(
             part = torch.stack([value.double(), terms])
             sums[name] = sums[name] + part if name in sums else part
         figures.append(objective.figures(output))
+    parallel.forget_gathered()  # they may be averages
     if not figures:
         return {}
     losses = {name: float(total[0]) / max(1.0, float(total[1])) for name, total in add_up(sums, world).items()}

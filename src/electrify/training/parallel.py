@@ -69,6 +69,18 @@ class Parallel(Generic[M]):
                 parameter.copy_(whole(parameters[name].detach()))
         return copied
 
+    def forget_gathered(self) -> None:
+        """Let go of weights that a forward pass without a backward pass has gathered; the next one gathers anew.
+
+        Needed where the values of the shards change in between.
+        """
+        if self.kind == "fsdp":
+            from torch.distributed.fsdp import FSDPModule
+
+            for part in self._module.modules():
+                if isinstance(part, FSDPModule):
+                    part.reshard()
+
     def backward(self, loss: Tensor) -> None:
         """Add this loss's gradients to those of the other processes."""
         (loss * self._world.size if self.kind == "ddp" else loss).backward()  # DDP divides by it
