@@ -234,7 +234,7 @@ def verdict(peer: Peer, folder: Path, expected: str, touched: str) -> str:
     """Start a run again and say what came of it."""
     if start(peer, Plan(folder)):
         lines = (folder / "said").read_text(errors="replace").strip().splitlines()
-        return f"stops: {lines[-1][:90]}" if lines else "stops"
+        return f"stops: {lines[-1].replace(str(folder), '…')[:90]}" if lines else "stops"
     resumed, is_equal = (folder / "resumed").read_text(), (folder / "digest").read_text() == expected
     is_named = bool(touched) and touched in (folder / "said").read_text(errors="replace")
     result = "equal" if is_equal else "other weights"
