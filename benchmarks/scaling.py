@@ -12,10 +12,10 @@ import time
 
 import torch
 
-from electrify.bench.operations import step_bytes
 from electrify.bench.rows import made_up_tokenizer
 from electrify.bench.step import StepReport, bench_step
 from electrify.models.build import generator_config
+from electrify.models.operations import step_bytes
 from electrify.pretraining.networks import encoder_config
 from electrify.pretraining.objectives import build_rtd
 from electrify.recipes import load_recipe

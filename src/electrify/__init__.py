@@ -27,6 +27,7 @@ _VERBS = {
     "augment": "augment",
     "probe": "probe",
     "tune": "tune",
+    "compare": "compare",
     "import_tensorflow": "import_tensorflow",
 }
 

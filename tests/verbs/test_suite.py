@@ -56,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_shipped_suites_can_be_read() -> None:
-    assert suite_names() == ["chinese", "glue", "intent-slots", "sentence-eval", "squad", "tagging"]
+    assert suite_names() == ["chinese", "glue", "intent-slots", "mixed", "sentence-eval", "squad", "tagging"]
     for name in suite_names():
         assert len(load_suite(name).task) >= 2
 

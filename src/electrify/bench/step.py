@@ -8,13 +8,13 @@ from typing import Any
 
 from electrify import recipes
 from electrify.bench.matmul import product_operations
-from electrify.bench.operations import step_operations
 from electrify.bench.peers import Contender, Missing, find_peers, versions
 from electrify.bench.rounds import Measured, Spread, run_rounds, spread
 from electrify.bench.rows import Kind, Sequences, made_up_tokenizer, make_sequences, write_sequences
 from electrify.config import PretrainConfig
 from electrify.errors import ConfigError
 from electrify.models.build import generator_config
+from electrify.models.operations import step_operations
 from electrify.pretraining.networks import encoder_config
 from electrify.training.precision import choose_device, resolve_precision
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from electrify import progress
 from electrify.cli import (  # noqa: F401 - their commands register themselves
     bench,
+    comparing,
     corpus,
     docstrings,
     few_labels,

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,14 +39,14 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
         raise ConfigError(f"{path}: not valid TOML ({problem}).") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply; no recipe is.") from None
-    return parse_config(_merged(values, overrides or {}), source=str(recipe))
+    return parse_config(merged(values, overrides or {}), source=str(recipe))
 
 
 def explicit_settings(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a user asked for: the overrides, and what stands in an own recipe; not what a shipped one says."""
     path = _find(recipe)
     own = {} if path.parent == _FOLDER else tomllib.loads(path.read_text(encoding="utf-8"))
-    return _merged(own, overrides or {})
+    return merged(own, overrides or {})
 
 
 def parse_config(values: Mapping[str, Any], *, source: str) -> PretrainConfig:
@@ -100,19 +100,23 @@ def _find(recipe: str | Path) -> Path:
     raise ConfigError(f"no recipe '{recipe}', neither a shipped one nor a file.{known}")
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with others put on them; neither is changed."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
-        result[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
+        if part.isdigit():  # the place in a list, whose items were found by its name
+            continue
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        inside = next(iter(get_args(annotation)), annotation)
+        assert isinstance(inside, type)
+        model = inside
     return list(model.model_fields)
 
 

@@ -1,6 +1,6 @@
-"""Curves over the steps of a run, as SVG."""
+"""Curves over the steps of a run, and of several runs over what they cost, as SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electrify.report.drawing import Picture, draw
@@ -41,3 +41,38 @@ def draw_curves(
             axes.legend(frameon=False)
 
     return Picture(title, caption, draw(paint))
+
+
+def draw_lines(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    caption: str,
+    is_scatter: bool = False,
+) -> Picture:
+    """Draw several lines, or only their dots.
+
+    Args:
+        lines: (x, y) by name.
+        title: Above the picture.
+        x_label: At the horizontal axis.
+        y_label: At the vertical axis.
+        caption: Below the picture.
+        is_scatter: Whether dots are not joined.
+
+    Raises:
+        ElectrifyError: If matplotlib is not installed.
+    """
+
+    def paint(axes: Any) -> None:
+        for name, points in lines.items():
+            style = "none" if is_scatter else "-"
+            axes.plot(*zip(*points, strict=True), linestyle=style, marker="o", markersize=4, label=name)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.grid(visible=True, color="#e8ebf1")
+        axes.legend(frameon=False, fontsize=8)
+
+    return Picture(title, caption, draw(paint, height=3.8))

@@ -40,7 +40,7 @@ class Page:
     texts: Sequence[Sequence[CorruptedToken]] = field(default=())
 
 
-_PICTURES = {
+FIGURES = {
     "gen_loss": ("Generator's loss", "nats", "Cross-entropy at the masked positions; lower is better."),
     "disc_loss": ("Discriminator's loss", "nats", "Binary cross-entropy over the tokens that it judges."),
     "disc_auc": (
@@ -74,7 +74,7 @@ def pretraining_pictures(run: Path) -> list[Picture]:
     found = {name for record in records for name in record}
     return [
         draw_curves(records, [name], title=title, label=label, caption=caption)
-        for name, (title, label, caption) in _PICTURES.items()
+        for name, (title, label, caption) in FIGURES.items()
         if name in found
     ]
 

@@ -5,12 +5,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from electrify.bench.operations import encoder_operations, step_operations
 from electrify.models.build import generator_config
 from electrify.models.electra import ElectraConfig
 from electrify.models.heads import BodyConfig, build_discriminator
 from electrify.models.inputs import Inputs
 from electrify.models.modernbert import ModernBertConfig
+from electrify.models.operations import encoder_operations, step_operations
 
 SMALL = ElectraConfig(
     hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, vocab_size=30_522, embedding_size=128, hidden_size=256

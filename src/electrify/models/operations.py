@@ -22,14 +22,13 @@ def step_operations(
         num_attended: Tokens that a token attends to, on average.
         masked_share: Share of the tokens at which the generator predicts.
     """
-    gen = _body(generator, num_attended) + masked_share * _generator_head(generator)
+    gen = body_operations(generator, num_attended) + masked_share * token_operations(generator)
     return _FORWARD_AND_BACKWARD * (gen + encoder_operations(discriminator, num_attended=num_attended))
 
 
 def encoder_operations(discriminator: BodyConfig, *, num_attended: float) -> float:
     """Return the operations of a discriminator's forward pass for each token."""
-    size = discriminator.hidden_size
-    return _body(discriminator, num_attended) + 2 * size * size + 2 * size
+    return body_operations(discriminator, num_attended) + judging_operations(discriminator)
 
 
 def step_bytes(
@@ -55,20 +54,56 @@ def step_bytes(
     return _FORWARD_AND_BACKWARD * value_bytes * float(values) * num_tokens + 7 * 4 * num_parameters
 
 
-def _body(config: BodyConfig, num_attended: float) -> float:
+def body_operations(config: BodyConfig, num_attended: float, *, is_causal: bool = False) -> float:
+    """Return the operations of a forward pass through a body for each token.
+
+    Args:
+        config: Its sizes.
+        num_attended: Tokens of the row, of which each attends to all where attention is not local.
+        is_causal: Whether a token attends to itself and those before it alone.
+    """
     size, inner = config.hidden_size, config.intermediate_size
     projections = 4 * 2 * size * size  # query, key, value, output
     if isinstance(config, ModernBertConfig):
         layers = 0.0
         for kind in config.attention_types:
-            attended = num_attended if kind == FULL else min(num_attended, config.local_attention + 1)
+            reach = config.local_attention // 2 if is_causal else config.local_attention + 1
+            window = num_attended if kind == FULL else min(num_attended, reach)
+            attended = _mean_before(num_attended, window) if is_causal else window
             layers += projections + 3 * 2 * size * inner + 2 * 2 * attended * size
         return layers
-    layer = projections + 2 * 2 * size * inner + 2 * 2 * num_attended * size
+    attended = _mean_before(num_attended, num_attended) if is_causal else num_attended
+    layer = projections + 2 * 2 * size * inner + 2 * 2 * attended * size
     narrow = config.embedding_size
     return config.num_hidden_layers * layer + (2 * narrow * size if narrow != size else 0)
 
 
-def _generator_head(config: BodyConfig) -> float:
-    width = config.hidden_size if isinstance(config, ModernBertConfig) else config.embedding_size
-    return 2 * config.hidden_size * width + 2 * width * config.vocab_size
+def token_operations(config: BodyConfig) -> float:
+    """Return the operations of scoring the vocabulary at one position."""
+    return vector_operations(config) + vocabulary_operations(config)
+
+
+def vector_operations(config: BodyConfig) -> float:
+    """Return the operations from a hidden state to what is multiplied with the word table."""
+    return 2.0 * config.hidden_size * _embedding_width(config)
+
+
+def vocabulary_operations(config: BodyConfig) -> float:
+    """Return the operations of one product with the word table."""
+    return 2.0 * _embedding_width(config) * config.vocab_size
+
+
+def judging_operations(config: BodyConfig) -> float:
+    """Return the operations of a discriminator's head at one position."""
+    return 2.0 * config.hidden_size * config.hidden_size + 2 * config.hidden_size
+
+
+def _mean_before(length: float, window: float) -> float:
+    """Return how many tokens, itself included, a token sees on average if it sees `window` of those before it."""
+    if window >= length:
+        return (length + 1) / 2
+    return (window * (window + 1) / 2 + (length - window) * window) / length
+
+
+def _embedding_width(config: BodyConfig) -> int:
+    return config.hidden_size if isinstance(config, ModernBertConfig) else config.embedding_size

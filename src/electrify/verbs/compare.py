@@ -1,0 +1,196 @@
+"""`compare`: pre-train variants at an equal budget over several seeds, fine-tune each, and put all beside each other.
+
+    OUTPUT/comparison.json              what is compared, so that another comparison is not mixed in
+    OUTPUT/runs/VARIANT/seed-N/         what `pretrain` writes
+    OUTPUT/scores/VARIANT.seed-N/TASK/  what `finetune` writes
+    OUTPUT/report.md, table.csv, figures/*.csv
+
+The same call goes on where it was interrupted: finished runs and tasks are not done again, an unfinished run continues
+from its last state. Seeds and variants may be added later, the budget and the evaluation may not change.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from electrify import recipes
+from electrify.config import PretrainConfig
+from electrify.data.shards import ShardFolder, open_shards
+from electrify.errors import ConfigError
+from electrify.files import digest_text, read_json, write_json
+from electrify.pretraining.compute import RowCost, row_cost, rows_of, steps_for
+from electrify.pretraining.folder import refuse_other_config
+from electrify.runs import read_metrics
+from electrify.verbs.comparison_file import Budget, ComparisonPlan, Variant, load_comparison
+from electrify.verbs.comparison_tables import ComparisonReport, Run, compare_means, write_comparison
+from electrify.verbs.pretrain import pretrain
+from electrify.verbs.suite import SuiteReport, run_suite, write_tables
+from electrify.verbs.suite_file import Suite
+
+_LOG = logging.getLogger(__name__)
+_NUM_EVALUATIONS = 10
+_NO_LIMIT = 10_000_000  # steps of a run that minutes end
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A run that is to be done or done."""
+
+    variant: Variant
+    seed: int
+    recipe: str
+    overrides: dict[str, Any]
+    config: PretrainConfig
+    cost: RowCost
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        return f"{self.variant.name}.seed-{self.seed}"
+
+
+def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, output: str | Path) -> ComparisonReport:
+    """Train and judge what is not done yet, and write the report.
+
+    Args:
+        comparison: A shipped comparison's name or a TOML file.
+        data: Shard folder that all runs are trained on.
+        tasks: Folder that the suite's files lie in.
+        output: Folder of the comparison.
+
+    Raises:
+        ConfigError: If the comparison or a setting in it is wrong, or the folder is of another comparison.
+        DataError: If shards or a task's file can not be used.
+        RunStopped: If SIGTERM or SIGINT asked for an end; the same call goes on.
+    """
+    plan, suite = load_comparison(comparison)
+    folder, shards = Path(output), open_shards(data)
+    planned = [_plan(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
+    _require_files(suite, Path(tasks))
+    _claim(folder, plan, suite, shards)
+    for number, one in enumerate(planned, start=1):
+        _LOG.info("Run %d of %d: %s, seed %d.", number, len(planned), one.variant.name, one.seed)
+        _train(one)
+        run_suite(
+            one.folder / _network(one.folder),
+            plan.evaluation.suite,
+            data=tasks,
+            output=folder / "scores",
+            name=one.label,
+            seeds=plan.evaluation.seeds,
+            overrides=plan.evaluation.settings,
+            only=plan.evaluation.only,
+        )
+    judged = write_tables(suite, folder / "scores")
+    runs = [_gather(one, judged) for one in planned]
+    report = ComparisonReport(
+        output=str(folder),
+        name=plan.name,
+        budget=plan.budget.text(),
+        seeds=list(plan.seeds),
+        finetuning_seeds=list(plan.evaluation.seeds),
+        suite=suite.name,
+        tasks=[task.name for task in suite.task],
+        runs=runs,
+        tests=compare_means(runs, [task.name for task in suite.task]),
+    )
+    write_comparison(report, folder)
+    return report
+
+
+def _plan(plan: ComparisonPlan, variant: Variant, seed: int, shards: ShardFolder, folder: Path) -> _Planned:
+    recipe = plan.recipe(variant)
+    overrides = recipes.merged(plan.overrides(variant), {"seed": seed, "data": {"path": str(shards.path)}})
+    config = recipes.load_recipe(recipe, overrides)
+    try:
+        cost = row_cost(config, shards)
+    except ConfigError as problem:
+        raise ConfigError(f"variant {variant.name}: {problem}") from None
+    length = _length(plan.budget, config, cost)
+    overrides = recipes.merged(overrides, {"schedule": length})
+    if plan.budget.minutes is None and "every_steps" not in overrides.get("evaluation", {}):
+        every = max(1, length["num_steps"] // _NUM_EVALUATIONS)
+        overrides = recipes.merged(overrides, {"evaluation": {"every_steps": every}})
+    place = folder / "runs" / variant.name / f"seed-{seed}"
+    return _Planned(variant, seed, recipe, overrides, recipes.load_recipe(recipe, overrides), cost, place)
+
+
+def _length(budget: Budget, config: PretrainConfig, cost: RowCost) -> dict[str, Any]:
+    if budget.minutes is not None:
+        return {"num_steps": _NO_LIMIT, "budget_minutes": budget.minutes}
+    rows = budget.flops / cost.operations if budget.flops is not None else (budget.tokens or 0) / cost.tokens
+    return {"num_steps": steps_for(config, rows), "budget_minutes": None}
+
+
+def _require_files(suite: Suite, tasks: Path) -> None:
+    """Stop before hours of pre-training if a file of the evaluation is missing."""
+    for task in suite.task:
+        for name in (task.train, task.valid, task.test):
+            if name is not None and not (tasks / name).is_file():
+                raise ConfigError(
+                    f"{tasks / name}: there is no such file, which task {task.name} of {suite.name} needs."
+                )
+
+
+def _claim(folder: Path, plan: ComparisonPlan, suite: Suite, shards: ShardFolder) -> None:
+    """Write what the folder is for, or stop if it is for something else."""
+    now = {
+        "budget": plan.budget.model_dump(),
+        "fine-tuning seeds": list(plan.evaluation.seeds),
+        "suite or its settings": digest_text(f"{suite.model_dump_json()}{sorted(plan.evaluation.settings.items())}"),
+        "data": shards.digest,
+    }
+    path = folder / "comparison.json"
+    if path.exists():
+        then = read_json(path)
+        changed = [name for name, value in now.items() if then.get(name) != value]
+        if changed:
+            raise ConfigError(
+                f"{folder}: was begun with another {changed[0]}, so its scores could not be compared with new ones. "
+                "Choose another --output."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, now)
+
+
+def _train(one: _Planned) -> None:
+    if (one.folder / "results.json").exists():
+        refuse_other_config(one.folder, one.config)
+        return
+    pretrain(one.recipe, output=one.folder, overrides=one.overrides, resume=True)
+
+
+def _network(folder: Path) -> str:
+    return str(read_json(folder / "results.json")["networks"][0])
+
+
+def _gather(one: _Planned, judged: SuiteReport) -> Run:
+    results = read_json(one.folder / "results.json")
+    curve = [
+        {
+            "step": record["step"],
+            "flops": rows_of(one.config, record["step"]) * one.cost.operations,
+            **{name: value for name, value in record.items() if isinstance(value, float)},
+        }
+        for record in read_metrics(one.folder)
+        if record["kind"] == "validation"
+    ]
+    return Run(
+        variant=one.variant.name,
+        seed=one.seed,
+        kind=one.config.objective.kind,
+        steps=results["steps"],
+        tokens=results["tokens"],
+        flops=rows_of(one.config, results["steps"]) * one.cost.operations,
+        seconds=results["seconds"],
+        tokens_per_s=results["tokens_per_s"],
+        scores={
+            task: sum(cell.mean for cell in cells.values()) / len(cells)
+            for task, cells in judged.scores[one.label].items()
+        },
+        validation=results["validation"],
+        warning=results["warning"],
+        curve=curve,
+    )
