@@ -19,7 +19,7 @@ LARGE = ElectraConfig(
 SMALL = ElectraConfig(
     vocab_size=100, hidden_size=4, embedding_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
 )
-# Rows of 10 tokens. A layer: queries, keys, values, output; feed-forward; scores and values of 10 or, causal, 5.5 tokens.
+# Rows of 10 tokens. A layer: queries, keys, values, output; feed-forward; scores and values of 10 tokens, causal 5.5.
 LARGE_BODY = 2 * (4 * 2 * 8 * 8 + 2 * 2 * 8 * 16 + 4 * 10 * 8) + 2 * 4 * 8
 LARGE_CAUSAL = 2 * (4 * 2 * 8 * 8 + 2 * 2 * 8 * 16 + 4 * 5.5 * 8) + 2 * 4 * 8
 SMALL_BODY = 4 * 2 * 4 * 4 + 2 * 2 * 4 * 8 + 4 * 10 * 4

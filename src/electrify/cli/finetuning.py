@@ -30,7 +30,7 @@ class SuiteOptions:
     """Fine-tuning on several tasks."""
 
     suite: str | None = None
-    """glue, squad, tagging, intent-slots, sentence-eval, mixed, chinese, or a TOML file: its tasks instead of --train and
+    """glue, squad, tagging, intent-slots, sentence-eval, mixed, chinese, or a TOML file: its tasks, not --train and
     --valid."""
     data: Path | None = None
     """Folder that the suite's files lie in."""

@@ -69,6 +69,9 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
     planned = [_plan(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
     _require_files(suite, Path(tasks))
     _claim(folder, plan, suite, shards)
+    for one in planned[:: len(plan.seeds)]:
+        steps = "as many steps as fit" if plan.budget.minutes else f"{one.config.schedule.num_steps:,} steps"
+        _LOG.info("%s: %.4g operations a token, %s.", one.variant.name, one.cost.operations / one.cost.tokens, steps)
     for number, one in enumerate(planned, start=1):
         _LOG.info("Run %d of %d: %s, seed %d.", number, len(planned), one.variant.name, one.seed)
         _train(one)
