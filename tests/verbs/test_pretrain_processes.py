@@ -116,8 +116,8 @@ def test_wrong_setting_is_said_once(shards: Path, tmp_path: Path) -> None:
     said = finish(process)
     lines = [line for line in said.splitlines() if line.startswith("electrify:")]
     assert lines == [
-        "electrify: 2 processes, but training.batch_size is 1 and 16 held-out rows are used (evaluation.num_rows): "
-        "each process needs a row of both."
+        "electrify: 2 processes, but the rows of a step (training.batch_size) are 1 and 16 held-out rows are used "
+        "(evaluation.num_rows): each process needs a row of both."
     ]
     assert not (tmp_path / "run").exists()
 

@@ -43,7 +43,7 @@ class BatchReader:
         self._growth = BatchGrowth(config.training)
         if self._growth.smallest < world.size or 0 < self._num_held_out < world.size:
             raise ConfigError(
-                f"{world.size} processes, but a step has {self._growth.smallest} rows (training.batch_size) and "
+                f"{world.size} processes, but the rows of a step (training.batch_size) are {self._growth.smallest} and "
                 f"{self._num_held_out} held-out rows are used (evaluation.num_rows): each process needs a row of both."
             )
         self._config = config
