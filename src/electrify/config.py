@@ -65,6 +65,8 @@ class ModelConfig(Section):
     """Kinds with a generator: none, the words, all of the block, or "gdes": the generator's words and a difference."""
     embedding_init: Literal["normal", "cooccurrence"] = "normal"
     """How token embeddings start: "normal" at random, "cooccurrence" from which tokens stand near which in the data."""
+    embedding_std: Rate | None = None
+    """Standard deviation of token embeddings at the start, 0.02 if not given; larger ones keep more of it."""
     share_layers: bool = False
     """Kinds with a generator: whether its layers are the discriminator's lowest; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"

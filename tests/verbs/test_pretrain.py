@@ -301,7 +301,22 @@ def test_table_from_cooccurrence_starts_otherwise_than_a_random_one(shards: Path
     assert is_same[:5].all()  # special tokens keep their random values
     assert not is_same[5:].any()
     lengths = tables[1][5:].norm(dim=1)
-    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.02 * 16**0.5))
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.1 * 16**0.5))
+
+
+@pytest.mark.parametrize("sharing", ["word", "none", "gdes"])
+@pytest.mark.parametrize("kind", ["normal", "cooccurrence"])
+def test_length_of_token_embeddings_is_as_asked(kind: str, sharing: str, shards: Path, tmp_path: Path) -> None:
+    tables = []
+    for std in (None, 0.1):
+        model = {"embedding_init": kind, "embedding_std": std, "embedding_sharing": sharing}
+        still = {"optimizer": {"learning_rate": 1e-12}, "schedule": {"num_steps": 1}}
+        run(shards, tmp_path / f"{std}", body="modernbert", model=model, **still)
+        for role in ("generator", "discriminator"):
+            weights = load_file(tmp_path / f"{std}" / role / "model.safetensors")
+            tables.append(weights["model.embeddings.tok_embeddings.weight"])
+    for usual, long in zip(tables[:2], tables[2:], strict=True):
+        torch.testing.assert_close(long, 5 * usual)
 
 
 def test_altered_shard_is_found_when_asked(shards: Path, tmp_path: Path) -> None:

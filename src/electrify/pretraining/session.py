@@ -12,10 +12,10 @@ from electrify.models.heads import body_of
 from electrify.objectives.objective import AnyObjective
 from electrify.pretraining.batches import BatchReader
 from electrify.pretraining.counters import check_counters
+from electrify.pretraining.embeddings import start_embeddings
 from electrify.pretraining.extending import factor_of_step
 from electrify.pretraining.folder import open_run, refuse_other_config, refuse_other_data, run_digest
 from electrify.pretraining.guard import StepGuard
-from electrify.pretraining.neighbours import start_from_neighbours
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.saving import StateKeeper
 from electrify.pretraining.starting import Start, build_started, find_inner, group_parameters, write_start
@@ -85,8 +85,8 @@ class Session:
         """
         self.world.first_does(lambda: refuse_other_config(self.folder, self.config), self.device)
         state = self.find_state()
-        if state is None and self.start is None and self.config.model.embedding_init == "cooccurrence":
-            start_from_neighbours(self.objective.trained(), self.shards)
+        if state is None and self.start is None:
+            start_embeddings(self.objective.trained(), self.shards, self.config.model)
         blocks = [block for network in self.objective.trained() for block in body_of(network).blocks]
         if self.config.training.compile:
             for block in dict.fromkeys(blocks):
