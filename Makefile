@@ -1,8 +1,9 @@
 # Everything on a fresh machine with Python 3.11 or newer: `make demo`, `make test`, `make bench`.
-# PYTHON chooses the interpreter, PIP_FLAGS goes to every pip call.
+# PYTHON chooses the interpreter, PIP_FLAGS goes to every pip call; CLUSTERS=no tests without `make clusters`.
 
 PYTHON ?= python3
 PIP_FLAGS ?=
+CLUSTERS ?= yes
 PIP := .venv/bin/python -m pip --disable-pip-version-check install -q $(PIP_FLAGS) --constraint constraints.txt
 
 .PHONY: demo test bench setup clusters clean
@@ -10,7 +11,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check install -q $(PIP_FLAG
 demo: .venv/demo
 	.venv/bin/python examples/demo.py --output runs/demo
 
-test: .venv/dev
+test: .venv/dev $(if $(filter no,$(CLUSTERS)),,clusters)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -23,11 +24,10 @@ bench: .venv/bench
 
 setup: .venv/core
 
-# What the tests on clusters need; without it they are skipped. Debian, as root.
+# What the tests on clusters need: Slurm and iproute2 on root's machine, Ray in .venv. What can not be had makes them skip.
 clusters: .venv/dev
-	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm
-	$(PIP) ray
+	tests/support/install_clusters.sh
+	.venv/bin/python -c 'import ray' 2>/dev/null || $(PIP) ray || echo 'Tests on Ray will be skipped: pip can not install it.'
 
 clean:
 	rm -rf .venv runs/demo

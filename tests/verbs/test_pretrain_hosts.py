@@ -38,7 +38,7 @@ def test_what_passes_leaves_no_trace(
 ) -> None:
     found = program.run(hosts, shards, tmp_path / "run", fault)
     assert found.codes == [0, 0]
-    assert found.num_restarts == restarts
+    assert (found.num_restarts, found.num_refusals) == (restarts, 0)
     assert fingerprint(tmp_path / "run") == fingerprint(undisturbed)
 
 

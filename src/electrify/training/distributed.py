@@ -30,6 +30,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    num_restarts: int = 0
+    """How often `torchrun --max-restarts` has started the run's processes again, the same number on all of them."""
     _last_beat: float = 0.0
 
     @property
@@ -146,7 +148,7 @@ class World:
         return f"process {rank} ({host}, pid {pid}; last heard of at step {step})"
 
     def _key(self, what: str, rank: int) -> str:
-        return f"electrify/{what}/{num_restarts()}/{rank}"
+        return f"electrify/{what}/{self.num_restarts}/{rank}"
 
 
 def is_lost_connection(problem: BaseException) -> bool:
@@ -157,8 +159,8 @@ def is_lost_connection(problem: BaseException) -> bool:
     return isinstance(problem, RuntimeError) and any(sign in str(problem).lower() for sign in signs)
 
 
-def num_restarts() -> int:
-    """Return how often `torchrun --max-restarts` has started this run's processes again."""
+def _num_restarts() -> int:
+    """Return what this host's agent counts: the agents of hosts on which nothing failed count none."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -171,14 +173,16 @@ def join_world(*, timeout_minutes: float) -> Iterator[World]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "MASTER_ADDR" not in os.environ:
-        yield World()
+        yield World(num_restarts=_num_restarts())
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     timeout = timedelta(minutes=timeout_minutes)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timeout)
     world = World(dist.get_rank(), size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        world.num_restarts = world.highest([_num_restarts()], device)[0]
         yield world
     except RuntimeError as problem:
         if not is_lost_connection(problem):

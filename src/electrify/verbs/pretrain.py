@@ -26,7 +26,7 @@ from electrify.pretraining.starting import START_FILE, Start, open_start, reopen
 from electrify.progress import bar, format_seconds
 from electrify.runs import MetricsLog, finite_or_none
 from electrify.training.checkpoints import list_states
-from electrify.training.distributed import join_world, num_restarts
+from electrify.training.distributed import join_world
 from electrify.training.lock import RunLock
 from electrify.training.loop import Every, run
 from electrify.training.precision import choose_device
@@ -88,9 +88,9 @@ def pretrain(
     if config.data.path is None:
         raise ConfigError("data.path is not set. Give --data.path SHARDS, a folder made by `electrify prepare`.")
     path, folder = config.data.path, Path(output)
-    is_restart = num_restarts() > 0  # by torchrun, after a process died
-    resume = resume or extend is not None or is_restart
     with join_world(timeout_minutes=config.training.timeout_minutes) as world, ExitStack() as stack:
+        is_restart = world.num_restarts > 0  # by torchrun, after a process died
+        resume = resume or extend is not None or is_restart
         device = choose_device()
         if not resume:
             world.first_does(lambda: refuse_existing(folder, overwrite=overwrite), device)
