@@ -1,7 +1,9 @@
 """From a run's config to its objective, with the networks that it trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,6 +17,7 @@ from electrify.models.heads import (
     BodyConfig,
     Discriminator,
     Generator,
+    Network,
     build_decoder,
     build_discriminator,
     build_generator,
@@ -32,6 +35,19 @@ from electrify.objectives.sharing import share_embeddings, share_layers
 from electrify.objectives.two_towers import TwoTowers
 from electrify.pretraining.networks import encoder_config
 
+Networks = Mapping[str, Any]
+"""Networks of an objective by their roles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How an objective is made."""
+
+    builders: Mapping[str, Callable[[BodyConfig], Network]]
+    """What builds its networks, by their roles; the first one has the sizes of the config, the others a generator's."""
+    assemble: Callable[[PretrainConfig, Tokenizer, Networks], AnyObjective]
+    """Lets the networks share what the config says, and puts them together."""
+
 
 def build_objective(config: PretrainConfig, tokenizer: Tokenizer) -> AnyObjective:
     """Build the objective that the config names, its networks with weights drawn from the run's seed.
@@ -39,35 +55,50 @@ def build_objective(config: PretrainConfig, tokenizer: Tokenizer) -> AnyObjectiv
     Raises:
         ConfigError: If sizes do not fit each other.
     """
-    return OBJECTIVES[config.objective.kind](config, tokenizer)
+    networks = build_networks(config, network_configs(config, tokenizer))
+    return OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
 
 
 def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDetection:
-    """Build both networks with weights drawn from the run's seed, sharing what the config says."""
-    disc_config, gen_config = _pair_configs(config, tokenizer)
-    discriminator, generator = build_pair(config, disc_config=disc_config, gen_config=gen_config)
-    return assemble_rtd(config, tokenizer, generator=generator, discriminator=discriminator)
+    """Do the same for a config whose objective is known to be this one."""
+    return assemble_rtd(config, tokenizer, build_networks(config, network_configs(config, tokenizer)))
 
 
-def build_pair(
-    config: PretrainConfig, *, disc_config: BodyConfig, gen_config: BodyConfig
-) -> tuple[Discriminator, Generator]:
-    """Build a discriminator and a generator with weights drawn from the run's seed."""
+def network_configs(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, BodyConfig]:
+    """Return the sizes of the networks of an objective by their roles.
+
+    Raises:
+        ConfigError: If sizes do not fit each other.
+    """
+    first, *others = OBJECTIVES[config.objective.kind].builders
+    large = encoder_config(config.model, tokenizer)
+    if not others:
+        return {first: large}
+    small = generator_config(
+        large,
+        hidden_ratio=config.model.generator_hidden_ratio,
+        layer_ratio=config.model.generator_layer_ratio,
+    )
+    return {first: large, **dict.fromkeys(others, small)}
+
+
+def build_networks(config: PretrainConfig, configs: Mapping[str, BodyConfig]) -> dict[str, Network]:
+    """Build the networks of an objective, which share nothing yet, with weights drawn from the run's seed."""
     with _seeded(config):
-        discriminator, generator = build_discriminator(disc_config), build_generator(gen_config)
+        networks = {role: build(configs[role]) for role, build in OBJECTIVES[config.objective.kind].builders.items()}
+        discriminator = networks.get("discriminator")
         if config.model.head_init == "normal" and isinstance(discriminator, ElectraForPreTraining):
             initialize_electra(discriminator.discriminator_predictions, discriminator.config)
-    return discriminator, generator
+    return networks
 
 
-def assemble_rtd(
-    config: PretrainConfig, tokenizer: Tokenizer, *, generator: Generator, discriminator: Discriminator
-) -> ReplacedTokenDetection:
-    """Let two networks share what the config says, and put them together.
+def assemble_rtd(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> ReplacedTokenDetection:
+    """Put a generator and a discriminator together.
 
     Raises:
         ConfigError: If the generator can not be frozen.
     """
+    generator, discriminator = networks["generator"], networks["discriminator"]
     _share(config, generator, discriminator)
     if config.objective.freeze_generator:
         _freeze(config, generator)
@@ -80,50 +111,50 @@ def assemble_rtd(
     )
 
 
-def build_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> MaskedLanguageModelling:
-    """Build one network that fills in what is hidden."""
-    with _seeded(config):
-        encoder = build_generator(encoder_config(config.model, tokenizer))
-    return MaskedLanguageModelling(encoder, masker=build_masker(config, tokenizer))
+def assemble_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> MaskedLanguageModelling:
+    """Let one network fill in what is hidden."""
+    return MaskedLanguageModelling(networks["encoder"], masker=build_masker(config, tokenizer))
 
 
-def build_clm(config: PretrainConfig, tokenizer: Tokenizer) -> CausalLanguageModelling:
-    """Build one network that predicts the next token."""
-    with _seeded(config):
-        return CausalLanguageModelling(build_decoder(encoder_config(config.model, tokenizer)))
+def assemble_clm(_config: PretrainConfig, _tokenizer: Tokenizer, networks: Networks) -> CausalLanguageModelling:
+    """Let one network predict the next token."""
+    return CausalLanguageModelling(networks["decoder"])
 
 
-def build_hybrid(config: PretrainConfig, tokenizer: Tokenizer) -> HybridLanguageModelling:
-    """Build one network that fills in and continues."""
-    with _seeded(config):
-        network = build_generator(encoder_config(config.model, tokenizer))
+def assemble_hybrid(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> HybridLanguageModelling:
+    """Let one network fill in and continue."""
     masker = build_masker(config, tokenizer)
-    return HybridLanguageModelling(network, masker=masker, causal_share=config.objective.causal_share)
+    return HybridLanguageModelling(networks["encoder"], masker=masker, causal_share=config.objective.causal_share)
 
 
-def build_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> ReplaceMLM:
-    """Build a generator and an encoder with a head over the vocabulary."""
-    encoder, generator = _build_encoder_and_generator(config, tokenizer)
+def assemble_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> ReplaceMLM:
+    """Put a generator and an encoder with a head over the vocabulary together."""
+    generator, encoder = networks["generator"], networks["encoder"]
+    _share(config, generator, encoder)
     return ReplaceMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
 
 
-def build_all_tokens_mlm(config: PretrainConfig, tokenizer: Tokenizer) -> AllTokensMLM:
-    """Build a generator and an encoder with a head over the vocabulary and a gate that copies."""
-    encoder, generator = _build_encoder_and_generator(config, tokenizer)
+def assemble_all_tokens_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> AllTokensMLM:
+    """Put a generator and an encoder with a head over the vocabulary and a gate that copies together."""
+    generator, encoder = networks["generator"], networks["encoder"]
+    _share(config, generator, encoder)
     with _seeded(config):
         return AllTokensMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
 
 
-def build_electric(config: PretrainConfig, tokenizer: Tokenizer) -> Electric:
-    """Build a scorer and the two towers of its noise model, which are as large as a generator."""
+def assemble_electric(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> Electric:
+    """Put a scorer and the two towers of its noise model together.
+
+    Raises:
+        ConfigError: If tokens can be drawn more than once.
+    """
     if config.masking.draw != "distinct":
         raise ConfigError(
             'objective.kind = "electric" replaces each token at most once: set masking.draw = "distinct".'
         )
-    large, small = _pair_configs(config, tokenizer)
-    with _seeded(config):
-        scorer, forwards, backwards = build_discriminator(large), build_decoder(small), build_decoder(small)
-    share_embeddings(forwards, scorer, config.model.embedding_sharing)
+    scorer, forwards, backwards = networks["scorer"], networks["forwards"], networks["backwards"]
+    has_values = config.init_from is not None
+    share_embeddings(forwards, scorer, config.model.embedding_sharing, keeps_values=has_values)
     share_embeddings(backwards, forwards, "all" if config.model.embedding_sharing == "all" else "word")
     noise = TwoTowers(forwards, backwards)
     return Electric(scorer, noise, masker=build_masker(config, tokenizer), objective=config.objective)
@@ -163,24 +194,6 @@ def _freeze(config: PretrainConfig, generator: Generator) -> None:
     generator.requires_grad_(False)
 
 
-def _build_encoder_and_generator(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[Generator, Generator]:
-    large, small = _pair_configs(config, tokenizer)
-    with _seeded(config):
-        encoder, generator = build_generator(large), build_generator(small)
-    _share(config, generator, encoder)
-    return encoder, generator
-
-
-def _pair_configs(config: PretrainConfig, tokenizer: Tokenizer) -> tuple[BodyConfig, BodyConfig]:
-    large = encoder_config(config.model, tokenizer)
-    small = generator_config(
-        large,
-        hidden_ratio=config.model.generator_hidden_ratio,
-        layer_ratio=config.model.generator_layer_ratio,
-    )
-    return large, small
-
-
 def _share(config: PretrainConfig, generator: Generator, other: Discriminator | Generator) -> None:
     has_values = config.init_from is not None
     share_embeddings(generator, other, config.model.embedding_sharing, keeps_values=has_values)
@@ -196,13 +209,17 @@ def _seeded(config: PretrainConfig) -> Iterator[None]:
         yield
 
 
-OBJECTIVES: dict[str, Callable[[PretrainConfig, Tokenizer], AnyObjective]] = {
-    "rtd": build_rtd,
-    "electric": build_electric,
-    "electra-15": build_rtd,
-    "mlm": build_mlm,
-    "clm": build_clm,
-    "hybrid": build_hybrid,
-    "replace-mlm": build_replace_mlm,
-    "all-tokens-mlm": build_all_tokens_mlm,
+_PAIR = {"discriminator": build_discriminator, "generator": build_generator}
+_ENCODER_AND_GENERATOR = {"encoder": build_generator, "generator": build_generator}
+_SCORER_AND_TOWERS = {"scorer": build_discriminator, "forwards": build_decoder, "backwards": build_decoder}
+
+OBJECTIVES: dict[str, Kind] = {
+    "rtd": Kind(_PAIR, assemble_rtd),
+    "electric": Kind(_SCORER_AND_TOWERS, assemble_electric),
+    "electra-15": Kind(_PAIR, assemble_rtd),
+    "mlm": Kind({"encoder": build_generator}, assemble_mlm),
+    "clm": Kind({"decoder": build_decoder}, assemble_clm),
+    "hybrid": Kind({"encoder": build_generator}, assemble_hybrid),
+    "replace-mlm": Kind(_ENCODER_AND_GENERATOR, assemble_replace_mlm),
+    "all-tokens-mlm": Kind(_ENCODER_AND_GENERATOR, assemble_all_tokens_mlm),
 }

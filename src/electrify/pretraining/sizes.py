@@ -1,6 +1,6 @@
 """Sizes of a run's networks, and what they share, when one of them or both are published ones."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,44 +11,46 @@ from electrify.config import ModelConfig, PretrainConfig
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.build import generator_config
-from electrify.models.electra import ElectraConfig, ElectraModel
-from electrify.models.heads import Body, BodyConfig, Network
-from electrify.models.modernbert import ModernBertConfig, ModernBertModel
+from electrify.models.electra import ElectraConfig
+from electrify.models.heads import BodyConfig, Network, body_of
+from electrify.models.modernbert import ModernBertConfig
 from electrify.pretraining.networks import encoder_config
-
-ROLES = ("discriminator", "generator")
 
 
 def all_configs(
-    configs: dict[str, BodyConfig], config: PretrainConfig, tokenizer: Tokenizer, folder: Path
+    configs: dict[str, BodyConfig], config: PretrainConfig, tokenizer: Tokenizer, folder: Path, *, roles: Sequence[str]
 ) -> dict[str, BodyConfig]:
-    """Return the configs of both networks, with the recipe's dropout.
+    """Return the configs of all networks of a run, with the recipe's dropout.
 
     Args:
         configs: Of the published ones, by role.
-        config: The run's, for the sizes of a new one.
+        config: The run's, for the sizes of new ones.
         tokenizer: Of the data.
         folder: For messages.
+        roles: Of all networks; the first one is the largest, the others are a generator's size.
 
     Raises:
-        CheckpointError: If the two differ in kind or vocabulary, or the vocabulary is too small for the tokenizer.
+        CheckpointError: If networks differ in kind or vocabulary, or the vocabulary is too small for the tokenizer.
     """
-    disc, gen = configs.get("discriminator"), configs.get("generator")
-    if disc is None:
-        assert gen is not None
-        disc = _discriminator_beside(gen, config.model, tokenizer)
-    if gen is None:
+    first, *others = roles
+    large, small = configs.get(first), configs.get("generator")
+    if large is None:
+        assert small is not None
+        large = _larger_beside(small, config.model, tokenizer)
+    if small is None and others:
         ratios = {"hidden": config.model.generator_hidden_ratio, "layer": config.model.generator_layer_ratio}
-        gen = generator_config(disc, hidden_ratio=ratios["hidden"], layer_ratio=ratios["layer"])
-    if type(disc) is not type(gen) or disc.vocab_size != gen.vocab_size:
-        raise CheckpointError(f"{folder}: discriminator and generator differ in their kind or vocabulary.")
-    if tokenizer.vocab_size > disc.vocab_size:
-        raise CheckpointError(f"{folder}: {disc.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}.")
-    return {"discriminator": _with_dropout(disc, config.model), "generator": _with_dropout(gen, config.model)}
+        small = generator_config(large, hidden_ratio=ratios["hidden"], layer_ratio=ratios["layer"])
+    small = small or large
+    if type(large) is not type(small) or large.vocab_size != small.vocab_size:
+        raise CheckpointError(f"{folder}: {first} and generator differ in their kind or vocabulary.")
+    if tokenizer.vocab_size > large.vocab_size:
+        raise CheckpointError(f"{folder}: {large.vocab_size} tokens, but the tokenizer has {tokenizer.vocab_size}.")
+    found = {first: large, **dict.fromkeys(others, small)}
+    return {role: _with_dropout(one, config.model) for role, one in found.items()}
 
 
-def _discriminator_beside(gen: BodyConfig, model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
-    """Return the config of a new discriminator: the recipe's sizes, and the rest as in its generator."""
+def _larger_beside(gen: BodyConfig, model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
+    """Return the config of a new network: the recipe's sizes, and the rest as in the generator beside it."""
     new = encoder_config(model.model_copy(update={"body": _body_name(gen), "embedding_size": None}), tokenizer)
     sizes = {
         name: getattr(new, name)
@@ -75,55 +77,55 @@ def resolve(model: ModelConfig, configs: dict[str, BodyConfig], loaded: dict[str
 
     Args:
         model: As asked for.
-        configs: Of both networks, by role.
+        configs: Of all networks, by role, the largest first.
         loaded: The published ones, whose values decide what can be shared.
     """
-    disc, gen = configs["discriminator"], configs["generator"]
+    large, *others = configs.values()
     values: dict[str, Any] = {
-        "body": _body_name(disc),
-        "hidden_size": disc.hidden_size,
-        "num_layers": disc.num_hidden_layers,
-        "num_heads": disc.num_attention_heads,
-        "intermediate_size": disc.intermediate_size,
-        "embedding_size": disc.embedding_size if isinstance(disc, ElectraConfig) else None,
-        "max_positions": disc.max_position_embeddings,
+        "body": _body_name(large),
+        "hidden_size": large.hidden_size,
+        "num_layers": large.num_hidden_layers,
+        "num_heads": large.num_attention_heads,
+        "intermediate_size": large.intermediate_size,
+        "embedding_size": large.embedding_size if isinstance(large, ElectraConfig) else None,
+        "max_positions": large.max_position_embeddings,
     }
-    if isinstance(disc, ModernBertConfig):
-        values["local_attention"] = disc.local_attention
-        values["global_attention_every"] = disc.global_attn_every_n_layers
-    if "generator" in loaded:
-        values["generator_hidden_ratio"] = min(1.0, gen.hidden_size / disc.hidden_size)
-        values["generator_layer_ratio"] = min(1.0, gen.num_hidden_layers / disc.num_hidden_layers)
-    values["embedding_sharing"] = _possible_sharing(model.embedding_sharing, configs, loaded)
-    values["share_layers"] = model.share_layers and _layers_can_be_shared(configs, loaded)
+    if isinstance(large, ModernBertConfig):
+        values["local_attention"] = large.local_attention
+        values["global_attention_every"] = large.global_attn_every_n_layers
+    if others:
+        small = others[0]
+        if "generator" in loaded:
+            values["generator_hidden_ratio"] = min(1.0, small.hidden_size / large.hidden_size)
+            values["generator_layer_ratio"] = min(1.0, small.num_hidden_layers / large.num_hidden_layers)
+        pair = tuple(loaded.values()) if len(loaded) > 1 else ()
+        values["embedding_sharing"] = _possible_sharing(model.embedding_sharing, large, small, pair)
+        values["share_layers"] = model.share_layers and _layers_can_be_shared(large, small, pair)
     return model.model_copy(update=values)
 
 
-def _possible_sharing(wanted: str, configs: dict[str, BodyConfig], loaded: dict[str, Network]) -> str:
+def _possible_sharing(wanted: str, large: BodyConfig, small: BodyConfig, pair: Sequence[Network]) -> str:
     """Return as much sharing as loses nothing: what differs between two published networks stays apart."""
-    if _embedding_width(configs["discriminator"]) != _embedding_width(configs["generator"]):
+    if _embedding_width(large) != _embedding_width(small):
         return "none"
-    if len(loaded) < len(ROLES) or wanted == "gdes":  # whose difference takes in what differs
+    if not pair or wanted == "gdes":  # whose difference takes in what differs
         return wanted
-    blocks = [body_of(loaded[role]).embeddings.state_dict() for role in ROLES]
-    tables = [body_of(loaded[role]).word_embeddings.weight for role in ROLES]
-    if wanted == "all" and all(torch.equal(tensor, blocks[1][name]) for name, tensor in blocks[0].items()):
+    mine, theirs = (body_of(network).embeddings.state_dict() for network in pair)
+    tables = [body_of(network).word_embeddings.weight for network in pair]
+    if wanted == "all" and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items()):
         return "all"
     return "word" if wanted != "none" and torch.equal(*tables) else "none"
 
 
-def _layers_can_be_shared(configs: dict[str, BodyConfig], loaded: dict[str, Network]) -> bool:
-    disc, gen = configs["discriminator"], configs["generator"]
-    sizes = [(one.hidden_size, one.num_attention_heads, one.intermediate_size) for one in (disc, gen)]
-    if sizes[0] != sizes[1] or disc.num_hidden_layers < gen.num_hidden_layers:
+def _layers_can_be_shared(large: BodyConfig, small: BodyConfig, pair: Sequence[Network]) -> bool:
+    sizes = [(one.hidden_size, one.num_attention_heads, one.intermediate_size) for one in (large, small)]
+    if sizes[0] != sizes[1] or large.num_hidden_layers < small.num_hidden_layers:
         return False
-    if isinstance(disc, ModernBertConfig) and isinstance(gen, ModernBertConfig):
-        kinds = disc.attention_types[: gen.num_hidden_layers]
-        if kinds != gen.attention_types:
+    if isinstance(large, ModernBertConfig) and isinstance(small, ModernBertConfig):
+        kinds = large.attention_types[: small.num_hidden_layers]
+        if kinds != small.attention_types:
             return False
-    if len(loaded) < len(ROLES):
-        return True
-    blocks = [list(body_of(loaded[role]).blocks) for role in ROLES]
+    blocks = [list(body_of(network).blocks) for network in pair]
     return all(
         theirs.keys() == mine.keys() and all(torch.equal(tensor, theirs[name]) for name, tensor in mine.items())
         for theirs, mine in ((a.state_dict(), b.state_dict()) for a, b in zip(*blocks, strict=False))
@@ -144,11 +146,6 @@ def refuse_contradiction(explicit: Mapping[str, Any], model: ModelConfig, folder
     ]
     if wrong:
         raise ConfigError(f"{folder}: {'; '.join(wrong)}. Leave these settings out, or start without init_from.")
-
-
-def body_of(network: Network) -> Body:
-    """Return a network without its head."""
-    return network if isinstance(network, ElectraModel | ModernBertModel) else network.body
 
 
 def _embedding_width(config: BodyConfig) -> int:

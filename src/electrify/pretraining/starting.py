@@ -1,13 +1,15 @@
-"""Starting a run from published networks: a pair, or one of the two with the other built new.
+"""Starting a run from published networks: a pair, or a single one with what else the objective needs built new.
 
-Sizes come from the published configs, for a network that is built new from the recipe; what the recipe says of dropout
-counts for both. Before training begins, everything that depends on the folder is written into the run's `start.json`,
+Any objective's networks can start any other's: what becomes the first network of a run is looked for under its own name
+and then under the others that such a network is published by; its head comes along where it does the same job. Sizes
+come from the published configs, for a network that is built new from the recipe; what the recipe says of dropout
+counts for all. Before training begins, everything that depends on the folder is written into the run's `start.json`,
 so a run can be resumed when the folder it came from is gone.
 """
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +23,21 @@ from electrify.files import digest_file, read_json, write_json
 from electrify.models.checkpoint import load_model, resolve_folder, saved_network
 from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict
 from electrify.models.electra import ElectraModel
-from electrify.models.heads import BodyConfig, Network
+from electrify.models.heads import BodyConfig, Network, body_of
 from electrify.models.modernbert import ModernBertModel
 from electrify.objectives.disentangled import DisentangledEmbedding
 from electrify.objectives.objective import AnyObjective
-from electrify.objectives.rtd import ReplacedTokenDetection
-from electrify.pretraining.objectives import assemble_rtd, build_pair
-from electrify.pretraining.sizes import ROLES, all_configs, body_of, refuse_contradiction, resolve
+from electrify.pretraining.objectives import OBJECTIVES, build_networks
+from electrify.pretraining.sizes import all_configs, refuse_contradiction, resolve
 from electrify.training.optimizers import ParameterGroup, split_by_decay
 
 _LOG = logging.getLogger(__name__)
 START_FILE = "start.json"
-_KINDS = ("rtd", "electra-15")
+_FIRST_NETWORKS = ("discriminator", "encoder", "scorer", "decoder")
+"""The folders that networks to fine-tune later are published in; what has another name starts no run."""
+_JUDGES = "ForPreTraining"
+_KNOWS_WORDS = ("ForMaskedLM", "ForCausalLM")
+"""How the names of networks end whose heads have the same parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,11 @@ class Start:
     config: PretrainConfig
     """The run's config with the sizes of the networks in it."""
     configs: dict[str, BodyConfig]
-    """Of both networks, by role."""
+    """Of all networks, by role, the one to fine-tune first."""
     loaded: dict[str, Network]
-    """The published networks by role, a discriminator without its head as a body; none if the run is resumed."""
+    """The published networks by role, bodies alone where the head does another job; none if the run is resumed."""
     new_parameters: frozenset[str]
-    """Names, as in the objective, of what no published network has; empty if both are whole. Set by `build_started`."""
+    """Names, as in the objective, of what no published network has; empty if all are whole. Set by `build_started`."""
     source: dict[str, str]
     """Where each network came from, with the digest of its config."""
 
@@ -65,15 +70,15 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
         DataError: If the tokenizers differ.
     """
     assert config.init_from is not None
-    if config.objective.kind not in _KINDS:
-        raise ConfigError(f"init_from works with objective.kind = {' or '.join(_KINDS)}, not {config.objective.kind}.")
+    roles = _roles(config)
     folder = resolve_folder(config.init_from)
-    places = _find_networks(folder)
+    places = _find_networks(folder, roles)
     for place in places.values():
         resolve_folder(place)  # compares its files with its manifest
         _check_tokenizer(place, tokenizer)
     loaded = {role: _load(place, role) for role, place in places.items()}
-    configs = all_configs({role: network.config for role, network in loaded.items()}, config, tokenizer, folder)
+    found = {role: network.config for role, network in loaded.items()}
+    configs = all_configs(found, config, tokenizer, folder, roles=roles)
     model = resolve(config.model, configs, loaded)
     refuse_contradiction(explicit, model, folder)
     source = {role: f"{place} {digest_file(place / CONFIG_FILE)}" for role, place in places.items()}
@@ -97,7 +102,7 @@ def reopen_start(config: PretrainConfig, before: PretrainConfig, folder: Path, *
     path = folder / START_FILE
     saved = read_json(path, error=CheckpointError)
     try:
-        configs = {role: config_from_dict(saved["networks"][role], path=path) for role in ROLES}
+        configs = {role: config_from_dict(saved["networks"][role], path=path) for role in _roles(before)}
         names = frozenset(str(name) for name in saved["new_parameters"])
         source = {str(role): str(text) for role, text in saved["source"].items()}
     except (KeyError, TypeError, AttributeError):
@@ -115,39 +120,45 @@ def write_start(start: Start, folder: Path) -> None:
     write_json(folder / START_FILE, json.loads(json.dumps(content)))
 
 
-def build_started(start: Start, tokenizer: Tokenizer) -> tuple[ReplacedTokenDetection, Start]:
+def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Start]:
     """Build the objective with the published values in it.
 
     Returns:
         The objective, and the start with the names of new parameters.
+
+    Raises:
+        ConfigError: If a generator is to stay as it is, and there is none.
     """
     config = start.config
-    discriminator, generator = build_pair(
-        config, disc_config=start.configs["discriminator"], gen_config=start.configs["generator"]
-    )
-    networks: dict[str, Network] = {"discriminator": discriminator, "generator": generator}
-    old = {id(one) for role in start.loaded for one in _take_over(networks[role], start.loaded[role])}
-    new_roles = [role for role in ROLES if start.loaded and role not in start.loaded]
-    for role in new_roles:
-        old |= {id(one) for one in _take_embeddings(networks[role], networks[_other(role)])}
-    if new_roles == ["discriminator"] and config.model.share_layers:
-        old |= {id(one) for one in _take_layers(discriminator, generator)}
     if config.objective.freeze_generator and "generator" not in start.source:
         raise ConfigError(f"objective.freeze_generator: {config.init_from} has no generator.")
-    rtd = assemble_rtd(config, tokenizer, generator=generator, discriminator=discriminator)
+    networks = build_networks(config, start.configs)
+    first = next(iter(networks))
+    old = {id(one) for role in start.loaded for one in _take_over(networks[role], start.loaded[role])}
+    new_roles = [role for role in networks if start.loaded and role not in start.loaded]
+    for role in new_roles:
+        old |= {id(one) for one in _take_embeddings(networks[role], networks[next(iter(start.loaded))])}
+    if first in new_roles and config.model.share_layers:
+        old |= {id(one) for one in _take_layers(networks[first], networks["generator"])}
+    lines = [f"{role}: {_describe(start, role, network)}." for role, network in networks.items()]
+    objective = OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
     if not start.loaded:
-        return rtd, start
-    old |= {id(part.delta) for part in rtd.modules() if isinstance(part, DisentangledEmbedding)}
-    names = frozenset(name for name, parameter in rtd.named_parameters() if id(parameter) not in old)
-    for role in ROLES:
-        what = "new" if role in new_roles else f"from {start.source[role].rpartition(' ')[0]}"
-        if role == "discriminator" and isinstance(start.loaded.get(role), ElectraModel | ModernBertModel):
-            what += ", with a new head"
-        sizes = start.configs[role]
-        _LOG.info("%s: %s (%d layers × %d).", role, what, sizes.num_hidden_layers, sizes.hidden_size)
+        return objective, start
+    old |= {id(part.delta) for part in objective.modules() if isinstance(part, DisentangledEmbedding)}
+    names = frozenset(name for name, parameter in objective.named_parameters() if id(parameter) not in old)
+    for line in lines:
+        _LOG.info("%s", line)
     if names:
         _LOG.info("Until the warm-up is over, only the %d new tensors are trained.", len(names))
-    return rtd, replace(start, loaded={}, new_parameters=names)
+    return objective, replace(start, loaded={}, new_parameters=names)
+
+
+def _describe(start: Start, role: str, network: Network) -> str:
+    sizes = f"({network.config.num_hidden_layers} layers × {network.config.hidden_size})"
+    if role not in start.loaded:
+        return f"new {sizes}"
+    head = "" if _has_same_head(network, start.loaded[role]) else ", with a new head"
+    return f"from {start.source[role].rpartition(' ')[0]}{head} {sizes}"
 
 
 def group_parameters(objective: AnyObjective, start: Start | None) -> list[ParameterGroup]:
@@ -165,26 +176,39 @@ def find_inner(objective: AnyObjective) -> frozenset[str]:
     return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in inner)
 
 
-def _find_networks(folder: Path) -> dict[str, Path]:
-    places = {role: folder / role for role in ROLES if (folder / role / CONFIG_FILE).is_file()}
-    if places:
-        return places
+def _roles(config: PretrainConfig) -> tuple[str, ...]:
+    """Return the roles of the objective's networks, the one to fine-tune first."""
+    roles = tuple(OBJECTIVES[config.objective.kind].builders)
+    if roles[0] not in _FIRST_NETWORKS:
+        raise ConfigError(f"init_from does not work with objective.kind = {config.objective.kind}.")
+    return roles
+
+
+def _find_networks(folder: Path, roles: Sequence[str]) -> dict[str, Path]:
+    """Return which published network takes which role: the first one, a generator beside it, or both."""
+    first, *others = roles
+    names = (first, *(name for name in _FIRST_NETWORKS if name != first), "generator")
+    present = [name for name in names if (folder / name / CONFIG_FILE).is_file()]
+    if present:
+        places = {first: folder / present[0]}
+        if "generator" in others and "generator" in present:
+            places = {"generator": folder / "generator"} | (places if len(present) > 1 else {})
+        return {role: places[role] for role in roles if role in places}
     if not (folder / CONFIG_FILE).is_file():
-        raise CheckpointError(
-            f"{folder}: neither a run with discriminator/ or generator/ nor a model folder with {CONFIG_FILE}."
-        )
-    is_generator = saved_network(folder).__name__.endswith("ForMaskedLM")
-    return {"generator" if is_generator else "discriminator": folder}
+        listed = f"{'/, '.join(names[:-1])}/ or {names[-1]}/"
+        raise CheckpointError(f"{folder}: neither a run with {listed} nor a model folder with {CONFIG_FILE}.")
+    # Of a pair it is the generator that fills in; elsewhere the first network may well be one that does.
+    is_generator = first == "discriminator" and saved_network(folder).__name__.endswith("ForMaskedLM")
+    return {"generator" if is_generator else first: folder}
 
 
 def _load(place: Path, role: str) -> Network:
-    """Load a network, or its body alone if it has another head than the role needs."""
+    """Load a network, or its body alone if its head does another job than the role's."""
     network = saved_network(place)
-    has_head = network.__name__.endswith({"discriminator": "ForPreTraining", "generator": "ForMaskedLM"}[role])
-    if has_head:
-        return load_model(place, network)
-    if role == "generator":
+    if role == "generator" and not network.__name__.endswith("ForMaskedLM"):
         raise CheckpointError(f"{place}: holds {network.__name__}, which is no generator. Remove or rename it.")
+    if network.__name__.endswith(_JUDGES if role in ("discriminator", "scorer") else _KNOWS_WORDS):
+        return load_model(place, network)
     return load_model(place, ElectraModel if network.__name__.startswith("Electra") else ModernBertModel)
 
 
@@ -198,9 +222,13 @@ def _check_tokenizer(place: Path, tokenizer: Tokenizer) -> None:
 
 def _take_over(target: Network, source: Network) -> list[torch.nn.Parameter]:
     """Copy the values of a published network, and return the parameters that now hold them."""
-    part = target if type(target) is type(source) else body_of(target)
+    part = target if _has_same_head(target, source) else body_of(target)
     part.load_state_dict(source.state_dict())
     return list(part.parameters())
+
+
+def _has_same_head(target: Network, source: Network) -> bool:
+    return target.state_dict().keys() == source.state_dict().keys()
 
 
 def _take_embeddings(target: Network, source: Network) -> list[torch.nn.Parameter]:
@@ -219,7 +247,3 @@ def _take_layers(target: Network, source: Network) -> list[torch.nn.Parameter]:
     for mine, theirs in pairs:
         mine.load_state_dict(theirs.state_dict())
     return [parameter for mine, _ in pairs for parameter in mine.parameters()]
-
-
-def _other(role: str) -> str:
-    return "generator" if role == "discriminator" else "discriminator"
