@@ -222,9 +222,7 @@ def test_shards_of_another_tokenizer_are_refused(published, shards, tmp_path):
 
 def test_a_folder_without_networks_says_what_was_expected(shards, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        CheckpointError, match="neither a run with discriminator/, encoder/, .* nor a model folder"
-    ):
+    with pytest.raises(CheckpointError, match=r"neither a run with discriminator/, encoder/, .* nor a model folder"):
         start(shards, tmp_path / "run", tmp_path / "empty")
     with pytest.raises(CheckpointError, match="no such folder"):
         start(shards, tmp_path / "run", tmp_path / "none")
