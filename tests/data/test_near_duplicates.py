@@ -2,13 +2,13 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from datatrove.data import Document
 
-from electrify.data import near_duplicates
+from electrify.data import minhash
 from electrify.data.executors import _silence
-from electrify.data.near_duplicates import NUM_BANDS, Signatures, Words, matches, repeats
+from electrify.data.minhash import NUM_BANDS, MinHash, split_words
+from electrify.data.near_duplicates import Signatures, matches, repeats
+from electrify.data.pieces import Signed
 
 DRAW = random.Random(0)
 VOCABULARY = [f"word{number}" for number in range(2_000)]
@@ -26,7 +26,7 @@ def found(folder: Path, tasks: Iterable[list[str]]) -> dict[int, list[int]]:
     _silence()
     tasks = list(tasks)
     for rank, texts in enumerate(tasks):
-        Signatures(folder / "signatures").run((Document(text=one, id="") for one in texts), rank, len(tasks))
+        Signatures(folder / "signatures").run(map(Signed, MinHash().sign(texts)), rank, len(tasks))
     for band in range(NUM_BANDS):
         matches(folder / "signatures", folder / "pairs").run(None, band, NUM_BANDS)
     return {rank: documents.tolist() for rank, documents in repeats(folder / "pairs").items()}
@@ -57,25 +57,24 @@ def test_texts_of_under_five_words_are_never_near_duplicates(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 def test_signatures_do_not_depend_on_the_size_of_chunks(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    signatures = Signatures(Path("unused"))
-    shingles = signatures.get_shingles(text(50))
-    expected = signatures.get_signature(shingles)
-    monkeypatch.setattr(near_duplicates, "_CHUNK", chunk)
-    assert signatures.get_signature(shingles) == expected
+    texts = [text(50), text(3), text(20)]
+    expected = MinHash().sign(texts)
+    assert (expected[1] == minhash.NO_VALUE).all()
+    assert (expected[[0, 2]] < minhash.NO_VALUE).all()
+    monkeypatch.setattr(minhash, "_CHUNK", chunk)
+    assert (MinHash().sign(texts) == expected).all()
 
 
 def test_share_of_equal_hashes_estimates_the_similarity() -> None:
-    signatures = Signatures(Path("unused"))
     a = text(2_000)
     b = edited(a, 0.05)
-    sets = [set(signatures.get_shingles(one).ravel().tolist()) for one in (a, b)]
+    sets = [set(MinHash().hash_sequences(one).tolist()) for one in (a, b)]
     similarity = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
-    hashes = [np.array(signatures.get_signature(signatures.get_shingles(one))) for one in (a, b)]
-    assert abs((hashes[0] == hashes[1]).mean() - similarity) < 0.12  # three standard deviations of 160 hashes
+    first, second = MinHash().sign([a, b])
+    assert abs((first == second).mean() - similarity) < 0.12  # three standard deviations of 160 hashes
 
 
 def test_words_are_split_alike_whatever_stands_between_them() -> None:
-    words = Words().word_tokenize
-    assert words("The cat, the “Dog” — and…") == [b"the", b"cat", b"the", b"dog", b"and"]
-    assert words("我爱你") == [letter.encode() for letter in "我爱你"]
-    assert words("ÉTÉ\u00a0été") == ["été".encode()] * 2
+    assert split_words("The cat, the “Dog” — and…") == [b"the", b"cat", b"the", b"dog", b"and"]
+    assert split_words("我爱你") == [letter.encode() for letter in "我爱你"]
+    assert split_words("ÉTÉ\u00a0été") == ["été".encode()] * 2

@@ -2,6 +2,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,30 @@ def test_bytes_do_not_depend_on_tasks_and_processes(corpus: Path) -> None:
     assert contents(corpus.parent / "two") == expected
     run(corpus, "processes", cleaning=NEAR, processes=2)
     assert contents(corpus.parent / "processes") == expected
+
+
+def test_all_processes_work_on_a_file_that_is_larger_than_the_others(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, *others = sorted(corpus.glob("*.jsonl"))
+    others[0].write_text("\n".join(path.read_text().rstrip("\n") for path in others))
+    for path in others[1:]:
+        path.unlink()
+    expected = run(corpus, "one", cleaning=NEAR)
+    assert small.stat().st_size < others[0].stat().st_size / 2
+    asked: list[int] = []
+    original = pieces.encode_documents
+
+    def recorded(documents: Any, encoder: Any, *, processes: int) -> Any:
+        asked.append(processes)
+        return original(documents, encoder, processes=processes)
+
+    monkeypatch.setattr(pieces, "encode_documents", recorded)
+    report = run(corpus, "two", cleaning=NEAR, processes=2)
+    assert asked == [2]  # of this process; the other file's task has one of its own
+    assert report.num_removed == expected.num_removed
+    assert report.num_removed["near duplicate"] >= 15
+    assert contents(corpus.parent / "two") == contents(corpus.parent / "one")
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from electrify.config import CleaningConfig
 from electrify.data.cleaning import Cleaner, CleaningCounts
+from electrify.data.minhash import NO_SIGNATURES, MinHash
 from electrify.data.packing import segment_document
 from electrify.data.sources import Document
 from electrify.data.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ class EncodedBatch:
     num_without_tokens: int  # documents of which no token was left; they are not among the D
     num_cut: int  # tokens that did not fit into segments
     cleaning: CleaningCounts  # repairs and removals
-    texts: list[str]  # of the D documents; empty unless asked for
+    signatures: NDArray[np.uint64]  # (D, values of `data.minhash`); (0, …) unless asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class DocumentEncoder:
     max_length: int
     validation_share: float
     cleaner: Cleaner | None = None
-    with_texts: bool = False
+    minhash: MinHash | None = None  # signs the documents for the search of near-duplicates
 
     def __call__(self, documents: Sequence[Document]) -> EncodedBatch:
         """Encode one batch; documents that the cleaner removes or that have no tokens are left out and counted."""
@@ -106,7 +107,7 @@ class DocumentEncoder:
             num_without_tokens=len(documents) - len(lengths),
             num_cut=num_cut,
             cleaning=cleaning,
-            texts=[one.text for one in kept] if self.with_texts else [],
+            signatures=self.minhash.sign([one.text for one in kept]) if self.minhash else NO_SIGNATURES,
         )
 
     def _encode_parts(self, documents: Sequence[Document]) -> list[list[NDArray[np.uint32]]]:
@@ -180,7 +181,8 @@ def encode_documents(
         yield from map(encoder, batches)
         return
     cleaning = encoder.cleaner.config if encoder.cleaner else None
-    settings = (encoder.tokenizer.to_json(), encoder.pack, encoder.max_length, encoder.validation_share, cleaning)
+    rows = (encoder.pack, encoder.max_length, encoder.validation_share)
+    settings = (encoder.tokenizer.to_json(), *rows, cleaning, encoder.minhash is not None)
     # "spawn", because a fork of a process with running threads (torch, tokenizers, pyarrow) may hang.
     pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker, initargs=settings)
     try:
@@ -204,14 +206,20 @@ _worker_encoder: DocumentEncoder | None = None
 
 
 def _start_worker(
-    tokenizer_json: str, pack: Pack, max_length: int, validation_share: float, cleaning: CleaningConfig | None
+    tokenizer_json: str,
+    pack: Pack,
+    max_length: int,
+    validation_share: float,
+    cleaning: CleaningConfig | None,
+    is_signing: bool,
 ) -> None:
     global _worker_encoder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one worker, one core
     threading.Thread(target=_end_with_parent, daemon=True).start()
     tokenizer, cleaner = Tokenizer.from_json(tokenizer_json), Cleaner(cleaning) if cleaning else None
-    _worker_encoder = DocumentEncoder(tokenizer, pack, max_length, validation_share, cleaner)
+    minhash = MinHash() if is_signing else None
+    _worker_encoder = DocumentEncoder(tokenizer, pack, max_length, validation_share, cleaner, minhash)
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def run_tasks(
         ElectrifyError: If datatrove or the cluster's program is not installed.
     """
     if config.kind == "local" and processes == 1:
-        _run_here(steps, tasks, folder)
+        run_here(steps, tasks=tasks, folder=folder, ranks=range(tasks))
         return
     executor = _executor(steps, tasks, processes, config, folder)
     with _watched(folder, tasks, label):
@@ -56,10 +56,18 @@ def run_tasks(
     _require_all(folder, tasks)
 
 
-def _run_here(steps: Sequence[Step], tasks: int, folder: Path) -> None:
+def run_here(steps: Sequence[Step], *, tasks: int, folder: Path, ranks: Iterable[int]) -> None:
+    """Run some of the tasks in this process, one after another, but for those that are done.
+
+    Args:
+        steps: The pipeline.
+        tasks: Number of all tasks.
+        folder: For marks.
+        ranks: Which tasks.
+    """
     _silence()
     (folder / "completions").mkdir(parents=True, exist_ok=True)
-    for task in range(tasks):
+    for task in ranks:
         mark = folder / "completions" / f"{task:05}"  # as datatrove names them
         if mark.exists():
             continue

@@ -8,16 +8,18 @@ documents as UTF-8), so nothing is pickled or, when they are read, unpickled. `0
 last, so a task that was killed leaves nothing that looks finished.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from electrify.config import CleaningConfig
 from electrify.data.cleaning import Cleaner, CleaningCounts
 from electrify.data.encoding import DocumentEncoder, EncodedBatch, Pack, encode_documents
+from electrify.data.minhash import NO_SIGNATURES, MinHash
 from electrify.data.rejects import Rejects
 from electrify.data.shards import Part
 from electrify.data.sources import SourceOptions, read_placed_documents
@@ -47,6 +49,13 @@ class PieceCounts:
     num_cut: int
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What the step of near-duplicates reads of a document, under the name that datatrove gives to it."""
+
+    text: NDArray[np.uint64]
+
+
 @dataclass(frozen=True)
 class MakePiece:
     """The task, as datatrove calls its pipeline's steps; can be sent to another process or machine.
@@ -60,7 +69,8 @@ class MakePiece:
         validation_share: Share of the documents of the training files that are held out.
         cleaning: What is repaired and left out.
         options: How documents are found.
-        yields_documents: Whether a step behind this one, that of near-duplicates, is given the documents.
+        yields_signatures: Whether a step behind this one, that of near-duplicates, is given the documents' signatures.
+        processes: That encode the documents of one task.
     """
 
     folder: Path
@@ -71,10 +81,11 @@ class MakePiece:
     validation_share: float
     cleaning: CleaningConfig
     options: SourceOptions
-    yields_documents: bool
+    yields_signatures: bool
+    processes: int = 1
 
     def __call__(self, data: Any, rank: int, world_size: int) -> Iterator[Any]:  # noqa: ARG002 - a step's signature
-        """Make one piece and yield its documents, if that is asked for.
+        """Make one piece and yield the signatures of its documents, if that is asked for.
 
         Args:
             data: What the step before yields; there is none.
@@ -86,22 +97,21 @@ class MakePiece:
         """
         part, files = self.stretches[rank]
         share = 1.0 if part == "validation" else self.validation_share
-        encoder = DocumentEncoder(
-            Tokenizer.from_json(self.tokenizer_json), self.pack, self.max_length, share, Cleaner(self.cleaning)
-        )
-        encoder = replace(encoder, with_texts=self.yields_documents)
+        minhash = MinHash() if self.yields_signatures else None
+        tokenizer, cleaner = Tokenizer.from_json(self.tokenizer_json), Cleaner(self.cleaning)
+        encoder = DocumentEncoder(tokenizer, self.pack, self.max_length, share, cleaner, minhash)
         rejects = Rejects(1.0)  # whether it was too much is decided over the whole corpus
         cleaning, num_without_tokens, num_cut = CleaningCounts(), 0, 0
         options = replace(self.options, max_bad_share=1.0)
         label = f"Preparing {part}, {rank + 1} of {world_size}"
         documents = read_placed_documents(files, options, rejects, label=label)
         with piece_path(self.folder, rank).open("wb") as file:
-            for batch in encode_documents(documents, encoder, processes=1):
+            for batch in encode_documents(documents, encoder, processes=self.processes):
                 _write_batch(file, batch)
                 cleaning.add(batch.cleaning)
                 num_without_tokens += batch.num_without_tokens
                 num_cut += batch.num_cut
-                yield from _documents(batch.texts) if self.yields_documents else ()
+                yield from map(Signed, batch.signatures)
         counts = {
             "rejects": rejects.to_json(),
             "cleaning": cleaning.to_json(),
@@ -145,7 +155,7 @@ def read_piece(folder: Path, rank: int) -> Iterator[EncodedBatch]:
                 num_without_tokens=0,
                 num_cut=0,
                 cleaning=CleaningCounts(),
-                texts=[],
+                signatures=NO_SIGNATURES,
             )
 
 
@@ -154,10 +164,3 @@ def _write_batch(file: BinaryIO, batch: EncodedBatch) -> None:
         np.lib.format.write_array(file, getattr(batch, name))
     places = _BETWEEN_PLACES.join(batch.places).encode(errors="surrogateescape")
     np.lib.format.write_array(file, np.frombuffer(places, dtype=np.uint8))
-
-
-def _documents(texts: Iterable[str]) -> Iterator[Any]:
-    from datatrove.data import Document
-
-    for text in texts:
-        yield Document(text=text, id="")

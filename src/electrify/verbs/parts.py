@@ -20,7 +20,8 @@ from electrify.config import CleaningConfig, ExecutorConfig
 from electrify.data.cleaning import CleaningCounts
 from electrify.data.duplicates import DuplicateRemover
 from electrify.data.encoding import DocumentEncoder, EncodedBatch, encode_documents
-from electrify.data.executors import run_tasks
+from electrify.data.executors import Step, run_here, run_tasks
+from electrify.data.minhash import NUM_BANDS
 from electrify.data.pieces import MakePiece, read_counts, read_piece
 from electrify.data.rejects import Rejects
 from electrify.data.shard_writer import ShardWriter
@@ -160,7 +161,7 @@ def write_parts_from_pieces(
         validation_share=encoder.validation_share,
         cleaning=cleaning,
         options=options,
-        yields_documents=cleaning.duplicates == "near",
+        yields_signatures=cleaning.duplicates == "near",
     )
     _start_or_continue(work, maker)
     near = _run(maker, work, processes, where)
@@ -182,32 +183,30 @@ def write_parts_from_pieces(
 
 def _run(maker: MakePiece, work: Path, processes: int, where: ExecutorConfig) -> dict[int, NDArray[np.uint32]]:
     """Run the tasks; return which documents of each piece are near-duplicates of earlier ones."""
-    tasks = len(maker.stretches)
-    if not maker.yields_documents:
-        run_tasks([maker], tasks=tasks, processes=processes, config=where, folder=work / "encode", label="Encoding")
-        return {}
-    try:
-        from electrify.data import near_duplicates
-    except ImportError:
-        raise ElectrifyError("datatrove is not installed: pip install 'electrify[clean]'.") from None
+    steps: list[Step] = [maker]
     signatures, pairs = work / "signatures", work / "pairs"
-    run_tasks(
-        [maker, near_duplicates.Signatures(signatures)],
-        tasks=tasks,
-        processes=processes,
-        config=where,
-        folder=work / "encode",
-        label="Encoding",
-    )
-    run_tasks(
-        [near_duplicates.matches(signatures, pairs)],
-        tasks=near_duplicates.NUM_BANDS,
-        processes=processes,
-        config=where,
-        folder=work / "match",
-        label="Matching",
-    )
+    if maker.yields_signatures:
+        try:
+            from electrify.data import near_duplicates
+        except ImportError:
+            raise ElectrifyError("datatrove is not installed: pip install 'electrify[clean]'.") from None
+        steps.append(near_duplicates.Signatures(signatures))
+    tasks, folder = len(maker.stretches), work / "encode"
+    if where.kind == "local":
+        together = [replace(maker, processes=processes), *steps[1:]]
+        run_here(together, tasks=tasks, folder=folder, ranks=_find_large(maker.stretches, processes))
+    run_tasks(steps, tasks=tasks, processes=processes, config=where, folder=folder, label="Encoding")
+    if not maker.yields_signatures:
+        return {}
+    matching = [near_duplicates.matches(signatures, pairs)]
+    run_tasks(matching, tasks=NUM_BANDS, processes=processes, config=where, folder=work / "match", label="Matching")
     return near_duplicates.repeats(pairs)
+
+
+def _find_large(stretches: list[tuple[Part, list[Path]]], processes: int) -> list[int]:
+    """Return the stretches that would keep one process busy when the others are done; all work on each of them."""
+    sizes = [sum(path.stat().st_size for path in paths) for _, paths in stretches]
+    return [rank for rank, size in enumerate(sizes) if size * processes > sum(sizes)]
 
 
 def _deal(files: dict[Part, list[Path]], tasks: int | None) -> list[tuple[Part, list[Path]]]:
