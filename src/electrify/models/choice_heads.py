@@ -5,27 +5,21 @@ from torch import Tensor, nn
 
 from electrify.models.dropout import Dropout
 from electrify.models.electra import HEAD_SITE as ELECTRA_HEAD_SITE
-from electrify.models.electra import ElectraConfig, ElectraModel, initialize_electra
+from electrify.models.electra import ElectraConfig, initialize_electra
+from electrify.models.electra_heads import ElectraNetwork
 from electrify.models.inputs import Inputs
-from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertModel
-from electrify.models.modernbert_heads import PredictionHead, pool, reset_classifier
+from electrify.models.modernbert import ModernBertConfig
+from electrify.models.modernbert_heads import ModernBertClassifier, pool
 
 
-class ElectraForMultipleChoice(nn.Module):
+class ElectraForMultipleChoice(ElectraNetwork):
     """One score a row, read from its first token."""
 
     def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.electra = ElectraModel(config)
+        super().__init__(config)
         self.sequence_summary = _SequenceSummary(config)
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
@@ -39,33 +33,17 @@ class ElectraForMultipleChoice(nn.Module):
         return scores
 
 
-class ModernBertForMultipleChoice(nn.Module):
+class ModernBertForMultipleChoice(ModernBertClassifier):
     """One score a row, read from its first token or the mean of the real ones."""
 
     def __init__(self, config: ModernBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, 1)
+        super().__init__(config, num_outputs=1)
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
-
-    def reset_head(self) -> None:
-        """Draw new values for the head."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the score of every row, (B,); the softmax over the rows of one question is theirs to take."""
         pooled = pool(self.model(inputs), inputs, self.config)
-        scores: Tensor = self.classifier(self.drop(self.head(pooled), inputs.dropout_keys)).squeeze(-1)
-        return scores
+        return self.scores(pooled, inputs.dropout_keys).squeeze(-1)
 
 
 class _SequenceSummary(nn.Module):

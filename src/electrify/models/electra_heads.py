@@ -17,21 +17,28 @@ from electrify.models.labels import label_names
 from electrify.models.tied import TiedOutput
 
 
-class ElectraForMaskedLM(nn.Module):
-    """The generator: which token stood here? Its output matrix is the word embedding itself."""
+class ElectraNetwork(nn.Module):
+    """The body under its published name; a subclass puts heads on it and ends with `reset_head()`."""
 
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__()
         self.config = config
         self.electra = ElectraModel(config)
-        self.generator_predictions = _GeneratorPredictions(config)
-        self.generator_lm_head = TiedOutput(config.vocab_size)
-        self.reset_head()
 
     @property
     def body(self) -> ElectraModel:
-        """The network without its head."""
+        """The network without its heads."""
         return self.electra
+
+
+class ElectraForMaskedLM(ElectraNetwork):
+    """The generator: which token stood here? Its output matrix is the word embedding itself."""
+
+    def __init__(self, config: ElectraConfig) -> None:
+        super().__init__(config)
+        self.generator_predictions = _GeneratorPredictions(config)
+        self.generator_lm_head = TiedOutput(config.vocab_size)
+        self.reset_head()
 
     def reset_head(self) -> None:
         """Draw new values for the head; the shared matrix keeps its own."""
@@ -63,20 +70,13 @@ class ElectraForMaskedLM(nn.Module):
         return self.logits(self.hidden_states(inputs))
 
 
-class ElectraForPreTraining(nn.Module):
+class ElectraForPreTraining(ElectraNetwork):
     """The discriminator: was this token replaced?"""
 
     def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.electra = ElectraModel(config)
+        super().__init__(config)
         self.discriminator_predictions = _DiscriminatorPredictions(config)
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head; the last layer uniformly, as the original does (Glorot and Bengio 2010)."""
@@ -89,7 +89,7 @@ class ElectraForPreTraining(nn.Module):
         return logits
 
 
-class ElectraForSequenceClassification(nn.Module):
+class ElectraForSequenceClassification(ElectraNetwork):
     """A classifier of rows, or with one label a regressor, that reads the first token.
 
     Args:
@@ -101,17 +101,10 @@ class ElectraForSequenceClassification(nn.Module):
     def __init__(
         self, config: ElectraConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.labels = label_names(num_labels=num_labels, labels=labels)
-        self.electra = ElectraModel(config)
         self.classifier = ClassificationHead(config, num_labels=len(self.labels))
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
@@ -132,7 +125,7 @@ class ElectraForSequenceClassification(nn.Module):
         return logits
 
 
-class ElectraForTokenClassification(nn.Module):
+class ElectraForTokenClassification(ElectraNetwork):
     """A classifier of tokens.
 
     Args:
@@ -144,18 +137,11 @@ class ElectraForTokenClassification(nn.Module):
     def __init__(
         self, config: ElectraConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.labels = label_names(num_labels=num_labels, labels=labels)
-        self.electra = ElectraModel(config)
         self.dropout = Dropout(config.head_dropout_prob, HEAD_SITE)
         self.classifier = nn.Linear(config.hidden_size, len(self.labels))
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head."""

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from electrify.errors import ConfigError
 from electrify.models.dropout import Dropout
 from electrify.models.electra import HEAD_SITE as ELECTRA_HEAD_SITE
-from electrify.models.electra import ElectraConfig, ElectraModel, initialize_electra
-from electrify.models.electra_heads import ClassificationHead
+from electrify.models.electra import ElectraConfig, initialize_electra
+from electrify.models.electra_heads import ClassificationHead, ElectraNetwork
 from electrify.models.inputs import Inputs
 from electrify.models.labels import label_names
-from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertModel
-from electrify.models.modernbert_heads import PredictionHead, pool, reset_classifier
+from electrify.models.modernbert import ModernBertConfig
+from electrify.models.modernbert_heads import ModernBertClassifier, pool, reset_classifier
 
 INTENT = "intent:"
 """How the names of intents begin, which come before those of tags."""
 
 
-class ElectraForIntentAndSlots(nn.Module):
+class ElectraForIntentAndSlots(ElectraNetwork):
     """The published heads of a sequence classifier and of a token classifier on one body.
 
     Args:
@@ -34,20 +34,13 @@ class ElectraForIntentAndSlots(nn.Module):
     def __init__(
         self, config: ElectraConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.labels = label_names(num_labels=num_labels, labels=labels)
         num_intents = count_intents(self.labels)
-        self.electra = ElectraModel(config)
         self.classifier = ClassificationHead(config, num_labels=num_intents)
         self.dropout = Dropout(config.head_dropout_prob, ELECTRA_HEAD_SITE)
         self.tagger = nn.Linear(config.hidden_size, len(self.labels) - num_intents)
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its heads."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for both heads."""
@@ -61,40 +54,29 @@ class ElectraForIntentAndSlots(nn.Module):
         return self.classifier(hidden[:, 0], inputs.dropout_keys), tags
 
 
-class ModernBertForIntentAndSlots(nn.Module):
+class ModernBertForIntentAndSlots(ModernBertClassifier):
     """Both classifiers behind one dense layer and norm; arguments as for ELECTRA."""
 
     def __init__(
         self, config: ModernBertConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.labels = label_names(num_labels=num_labels, labels=labels)
-        num_intents = count_intents(self.labels)
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, num_intents)
+        names = label_names(num_labels=num_labels, labels=labels)
+        num_intents = count_intents(names)
+        super().__init__(config, num_outputs=num_intents)
+        self.labels = names
         self.tagger = nn.Linear(config.hidden_size, len(self.labels) - num_intents)
         self.reset_head()
 
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its heads."""
-        return self.model
-
     def reset_head(self) -> None:
         """Draw new values for both heads."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
+        super().reset_head()
         reset_classifier(self.tagger, self.config)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return the scores of the intents, (B, I), and of the tags at every position, (B, T, S)."""
         hidden = self.model(inputs)
-        pooled = self.head(pool(hidden, inputs, self.config))
         tags = self.tagger(self.drop(self.head(hidden), inputs.dropout_keys))
-        return self.classifier(self.drop(pooled, inputs.dropout_keys)), tags
+        return self.scores(pool(hidden, inputs, self.config), inputs.dropout_keys), tags
 
 
 def count_intents(labels: Sequence[str]) -> int:

@@ -18,21 +18,53 @@ from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertM
 from electrify.models.tied import TiedOutput
 
 
-class ModernBertForMaskedLM(nn.Module):
-    """The generator: which token stood here? Its output matrix is the word embedding itself."""
+class ModernBertNetwork(nn.Module):
+    """The body under its published name; a subclass puts heads on it and ends with `reset_head()`."""
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__()
         self.config = config
         self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.decoder = TiedOutput(config.vocab_size)
-        self.reset_head()
 
     @property
     def body(self) -> ModernBertModel:
-        """The network without its head."""
+        """The network without its heads."""
         return self.model
+
+
+class ModernBertClassifier(ModernBertNetwork):
+    """The body and the head that all published classifiers have: a dense layer with a norm, and one linear map.
+
+    Args:
+        config: Sizes of the body.
+        num_outputs: C.
+    """
+
+    def __init__(self, config: ModernBertConfig, *, num_outputs: int) -> None:
+        super().__init__(config)
+        self.head = PredictionHead(config)
+        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
+        self.classifier = nn.Linear(config.hidden_size, num_outputs)
+
+    def reset_head(self) -> None:
+        """Draw new values for the head."""
+        self.head.reset(self.config)
+        reset_classifier(self.classifier, self.config)
+
+    def scores(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
+        """Return what the head says, (…, C), of some hidden states, (…, H); `keys` as in the inputs."""
+        result: Tensor = self.classifier(self.drop(self.head(hidden), keys))
+        return result
+
+
+class ModernBertForMaskedLM(ModernBertNetwork):
+    """The generator: which token stood here? Its output matrix is the word embedding itself."""
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__(config)
+        self.head = PredictionHead(config)
+        self.decoder = TiedOutput(config.vocab_size)
+        self.reset_head()
 
     def reset_head(self) -> None:
         """Draw new values for the head; the shared matrix keeps its own."""
@@ -64,7 +96,7 @@ class ModernBertForMaskedLM(nn.Module):
         return self.logits(self.hidden_states(inputs))
 
 
-class ModernBertForPreTraining(nn.Module):
+class ModernBertForPreTraining(ModernBertClassifier):
     """The discriminator: was this token replaced?
 
     Published as a `ModernBertForTokenClassification` with the labels "original" and "replaced"; the logit of
@@ -72,24 +104,9 @@ class ModernBertForPreTraining(nn.Module):
     """
 
     def __init__(self, config: ModernBertConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config, num_outputs=len(REPLACED_TOKEN_LABELS))
         self.labels = REPLACED_TOKEN_LABELS
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
-
-    def reset_head(self) -> None:
-        """Draw new values for the head."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logit of "replaced" at every position, (B, T)."""
@@ -99,7 +116,7 @@ class ModernBertForPreTraining(nn.Module):
         return F.linear(hidden, weight[1:] - weight[:1], bias[1:] - bias[:1]).squeeze(-1)
 
 
-class ModernBertForSequenceClassification(nn.Module):
+class ModernBertForSequenceClassification(ModernBertClassifier):
     """A classifier of rows, or with one label a regressor, that reads the first token or the mean of the real ones.
 
     Args:
@@ -111,24 +128,10 @@ class ModernBertForSequenceClassification(nn.Module):
     def __init__(
         self, config: ModernBertConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.labels = label_names(num_labels=num_labels, labels=labels)
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        names = label_names(num_labels=num_labels, labels=labels)
+        super().__init__(config, num_outputs=len(names))
+        self.labels = names
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
-
-    def reset_head(self) -> None:
-        """Draw new values for the head."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of the classes, (B, C)."""
@@ -140,11 +143,10 @@ class ModernBertForSequenceClassification(nn.Module):
 
     def classify(self, pooled: Tensor, keys: Tensor | None) -> Tensor:
         """Return the scores of the classes, (B, C), for what `pooled` returned; `keys` as in the inputs."""
-        logits: Tensor = self.classifier(self.drop(self.head(pooled), keys))
-        return logits
+        return self.scores(pooled, keys)
 
 
-class ModernBertForTokenClassification(nn.Module):
+class ModernBertForTokenClassification(ModernBertClassifier):
     """A classifier of tokens.
 
     Args:
@@ -156,29 +158,14 @@ class ModernBertForTokenClassification(nn.Module):
     def __init__(
         self, config: ModernBertConfig, *, num_labels: int | None = None, labels: Sequence[str] | None = None
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.labels = label_names(num_labels=num_labels, labels=labels)
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        names = label_names(num_labels=num_labels, labels=labels)
+        super().__init__(config, num_outputs=len(names))
+        self.labels = names
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
-
-    def reset_head(self) -> None:
-        """Draw new values for the head."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of the classes at every position, (B, T, C)."""
-        logits: Tensor = self.classifier(self.drop(self.head(self.model(inputs)), inputs.dropout_keys))
-        return logits
+        return self.scores(self.model(inputs), inputs.dropout_keys)
 
 
 class PredictionHead(nn.Module):

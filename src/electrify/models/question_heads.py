@@ -9,30 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from electrify.models.dropout import Dropout
-from electrify.models.electra import ElectraConfig, ElectraModel, initialize_electra
+from electrify.models.electra import ElectraConfig, initialize_electra
+from electrify.models.electra_heads import ElectraNetwork
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
-from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertModel
-from electrify.models.modernbert_heads import PredictionHead, reset_classifier
+from electrify.models.modernbert import ModernBertConfig
+from electrify.models.modernbert_heads import ModernBertClassifier, ModernBertNetwork
 
 _JOINT_WIDTH = 512  # Clark et al. 2020, code: size of the layer between a start and its end
 
 
-class ElectraForQuestionAnswering(nn.Module):
+class ElectraForQuestionAnswering(ElectraNetwork):
     """Start and end of an answer, each scored by itself."""
 
     def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.electra = ElectraModel(config)
+        super().__init__(config)
         self.qa_outputs = nn.Linear(config.hidden_size, 2)
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
@@ -44,32 +37,16 @@ class ElectraForQuestionAnswering(nn.Module):
         return logits
 
 
-class ModernBertForQuestionAnswering(nn.Module):
+class ModernBertForQuestionAnswering(ModernBertClassifier):
     """Start and end of an answer, each scored by itself."""
 
     def __init__(self, config: ModernBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model = ModernBertModel(config)
-        self.head = PredictionHead(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.hidden_size, 2)
+        super().__init__(config, num_outputs=2)
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
-
-    def reset_head(self) -> None:
-        """Draw new values for the head."""
-        self.head.reset(self.config)
-        reset_classifier(self.classifier, self.config)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the scores of every token as start and as end, (B, T, 2)."""
-        logits: Tensor = self.classifier(self.drop(self.head(self.model(inputs)), inputs.dropout_keys))
-        return logits
+        return self.scores(self.model(inputs), inputs.dropout_keys)
 
 
 class JointSpanHead(nn.Module):
@@ -123,20 +100,13 @@ class JointSpanHead(nn.Module):
         return logits
 
 
-class ElectraForJointQuestionAnswering(nn.Module):
+class ElectraForJointQuestionAnswering(ElectraNetwork):
     """ELECTRA's own network for questions; see the top of the file."""
 
     def __init__(self, config: ElectraConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.electra = ElectraModel(config)
+        super().__init__(config)
         self.answer_head = JointSpanHead(config.hidden_size)
         self.reset_head()
-
-    @property
-    def body(self) -> ElectraModel:
-        """The network without its head."""
-        return self.electra
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
@@ -148,20 +118,13 @@ class ElectraForJointQuestionAnswering(nn.Module):
         return hidden
 
 
-class ModernBertForJointQuestionAnswering(nn.Module):
+class ModernBertForJointQuestionAnswering(ModernBertNetwork):
     """The same head on the other body."""
 
     def __init__(self, config: ModernBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.model = ModernBertModel(config)
+        super().__init__(config)
         self.answer_head = JointSpanHead(config.hidden_size)
         self.reset_head()
-
-    @property
-    def body(self) -> ModernBertModel:
-        """The network without its head."""
-        return self.model
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
