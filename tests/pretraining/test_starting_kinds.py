@@ -85,7 +85,7 @@ def test_the_discriminator_of_a_pair_is_the_body_of_every_other_objective(
         assert_near(whole(output / "generator"), whole(pairs[body] / "generator"))
         assert f"generator: from {pairs[body] / 'generator'} (1 lay" in caplog.text
     if kind == "electric":
-        assert "forwards: new (1 layers × 16)." in caplog.text
+        assert "forwards: new (2 layers × 16)." in caplog.text  # by the ratios of `tiny`
 
 
 @pytest.mark.parametrize("kind", ["mlm", "clm", "hybrid", "electric"])
