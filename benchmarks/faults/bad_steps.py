@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import fingerprint, fork, make_shards, train, wait
+from common import fingerprint, make_shards, train
+from forking import fork, wait
 from safetensors.torch import load_file
 
 from electrify.pretraining.step import StepResult, TrainingStep

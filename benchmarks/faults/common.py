@@ -6,14 +6,10 @@ of its own all the same, and what kills it kills nothing else.
 
 import hashlib
 import json
-import os
 import random
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 
 from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
@@ -62,30 +58,6 @@ def settings(shards: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     for name, values in sections.items():
         base[name] = {**base.get(name, {}), **values}
     return base
-
-
-def fork(action: Callable[[], Any]) -> int:
-    """Do something in a process of its own; returns its id. It exits with 0, or with 1 and a line about the error."""
-    process = os.fork()
-    if process:
-        return process
-    code = 0
-    try:
-        torch.set_num_threads(1)
-        action()
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def wait(process: int) -> int:
-    """Return a process's exit code, negative for the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def train(shards: Path, output: Path, **sections: Any) -> None:

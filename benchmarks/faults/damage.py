@@ -20,7 +20,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from common import fingerprint, fork, make_shards, train, wait
+from common import fingerprint, make_shards, train
+from forking import fork, wait
 
 from electrify.errors import ElectrifyError
 from electrify.models.hub import resolve_folder

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common import fingerprint, fork, make_shards, train, wait
+from common import fingerprint, make_shards, train
+from forking import fork, wait
 
 from electrify.training.checkpoints import find_newest_state
 

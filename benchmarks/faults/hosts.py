@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import fingerprint, fork, make_shards, settings, wait
+from common import fingerprint, make_shards, settings
+from forking import fork, wait
 
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 NAMES = ("electrify0", "electrify1")

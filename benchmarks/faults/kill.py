@@ -17,7 +17,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common import fingerprint, fork, make_shards, train, wait
+from common import fingerprint, make_shards, train
+from forking import fork, wait
 
 from electrify import files, runs
 from electrify.data import loader

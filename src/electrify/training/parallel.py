@@ -52,7 +52,10 @@ class Parallel(Generic[M]):
         elif self.kind == "ddp":
             # Without this, gradients are put into other buckets after the first step, and so are summed in another
             # order than in a resumed run: with four processes the last bits then differ.
-            self._call = DistributedDataParallel(module, find_unused_parameters=True, gradient_as_bucket_view=True)
+            # Buffers hold ids of tokens, which nothing changes; sending them would be one more wait in every step.
+            self._call = DistributedDataParallel(
+                module, find_unused_parameters=True, gradient_as_bucket_view=True, broadcast_buffers=False
+            )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the module's forward pass."""
