@@ -35,6 +35,7 @@ from electrify.objectives.sharing import share_embeddings, share_layers
 from electrify.objectives.two_towers import TwoTowers
 from electrify.pretraining.networks import encoder_config
 
+Builders = Mapping[str, Callable[[BodyConfig], Network]]
 Networks = Mapping[str, Any]
 """Networks of an objective by their roles."""
 
@@ -43,7 +44,7 @@ Networks = Mapping[str, Any]
 class Kind:
     """How an objective is made."""
 
-    builders: Mapping[str, Callable[[BodyConfig], Network]]
+    builders: Builders
     """What builds its networks, by their roles; the first one has the sizes of the config, the others a generator's."""
     assemble: Callable[[PretrainConfig, Tokenizer, Networks], AnyObjective]
     """Lets the networks share what the config says, and puts them together."""
@@ -209,9 +210,9 @@ def _seeded(config: PretrainConfig) -> Iterator[None]:
         yield
 
 
-_PAIR = {"discriminator": build_discriminator, "generator": build_generator}
-_ENCODER_AND_GENERATOR = {"encoder": build_generator, "generator": build_generator}
-_SCORER_AND_TOWERS = {"scorer": build_discriminator, "forwards": build_decoder, "backwards": build_decoder}
+_PAIR: Builders = {"discriminator": build_discriminator, "generator": build_generator}
+_ENCODER_AND_GENERATOR: Builders = {"encoder": build_generator, "generator": build_generator}
+_SCORER_AND_TOWERS: Builders = {"scorer": build_discriminator, "forwards": build_decoder, "backwards": build_decoder}
 
 OBJECTIVES: dict[str, Kind] = {
     "rtd": Kind(_PAIR, assemble_rtd),
