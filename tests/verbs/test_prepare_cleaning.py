@@ -148,7 +148,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(corpus: Path, monkeypatch:
 
 def test_what_another_call_left_is_not_used(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(executors, "_run_here", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(executors, "run_here", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(corpus, "again", cleaning=NEAR, max_length=64)
     (corpus.parent / "again.work" / "encode" / "completions").mkdir(parents=True)
