@@ -192,9 +192,9 @@ def _run(maker: MakePiece, work: Path, processes: int, where: ExecutorConfig) ->
             raise ElectrifyError("datatrove is not installed: pip install 'electrify[clean]'.") from None
         steps.append(near_duplicates.Signatures(signatures))
     tasks, folder = len(maker.stretches), work / "encode"
-    if where.kind == "local":
-        together = [replace(maker, processes=processes), *steps[1:]]
-        run_here(together, tasks=tasks, folder=folder, ranks=_find_large(maker.stretches, processes))
+    if where.kind == "local" and (large := _find_large(maker.stretches, processes)):
+        together: list[Step] = [replace(maker, processes=processes), *steps[1:]]
+        run_here(together, tasks=tasks, folder=folder, ranks=large)
     run_tasks(steps, tasks=tasks, processes=processes, config=where, folder=folder, label="Encoding")
     if not maker.yields_signatures:
         return {}
