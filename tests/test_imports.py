@@ -13,7 +13,7 @@ import pytest
 import electrify
 
 ROOT = Path(electrify.__file__).parent
-BASE = {"config", "errors", "files", "progress", "noise", "runs", "recipes"}
+BASE = {"config", "errors", "files", "progress", "noise", "runs", "recipes", "memory"}
 BELOW: dict[str, set[str]] = {part: set() for part in BASE}
 BELOW |= {"recipes": {"config", "errors"}, "files": {"errors"}, "kernels": {"errors"}}
 BELOW |= {"models": BASE | {"kernels"}, "data": BASE, "training": BASE, "objectives": BASE | {"models", "kernels"}}

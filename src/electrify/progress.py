@@ -24,6 +24,11 @@ def enable() -> None:
     _is_enabled = True
 
 
+def is_enabled() -> bool:
+    """Return whether progress is shown, for processes that this one starts."""
+    return _is_enabled
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration as `42 s`, `3:07` or `2:05:09`."""
     whole = int(seconds)

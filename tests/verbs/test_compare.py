@@ -2,20 +2,26 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import Killed
 from support.tasks import write_task
 
 from electrify import cli
-from electrify.data.loader import RowOrder
-from electrify.errors import ConfigError
+from electrify.errors import ConfigError, TrainingError
+from electrify.tasks import bootstrap as examples
+from electrify.tasks import classification
+from electrify.tasks.judgement import Judgement, read_columns
 from electrify.verbs import compare as comparing
 from electrify.verbs.compare import compare
 from electrify.verbs.comparison_file import comparison_names, load_comparison
-from electrify.verbs.comparison_tables import Run, compare_means
+from electrify.verbs.comparison_tests import Run, compare_means
 
 SUITE = """
 name = "toys"
@@ -120,27 +126,64 @@ def test_files_of_the_report_hold_the_same_figures(whole: Any) -> None:
     assert "| mlm |" in text
 
 
-def test_a_comparison_that_was_killed_goes_on_where_it_was(
-    whole: Any, toys: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_memory_of_a_run_is_that_of_its_own_process(whole: Any) -> None:
+    block = b"x" * 400_000_000  # in this process, which is no business of the run's
+    for run in whole.runs:
+        assert run.peak_bytes is not None
+        assert 1_000_000 < run.peak_bytes < len(block)
+        results = json.loads((Path(whole.output) / f"runs/{run.variant}/seed-{run.seed}/results.json").read_text())
+        assert results["peak_bytes"] == run.peak_bytes
+    rows = csv.DictReader((Path(whole.output) / "table.csv").read_text().splitlines())
+    assert [int(row["peak_bytes"]) for row in rows] == [run.peak_bytes for run in whole.runs]
+    assert "peak MB" in (Path(whole.output) / "report.md").read_text()
+
+
+def test_examples_are_drawn_anew_for_both_sides_at_once(whole: Any) -> None:
+    for test in whole.tests:
+        assert test.examples.value == pytest.approx(test.difference)
+        assert test.examples.low <= test.examples.value <= test.examples.high
+        assert 0 <= test.examples_p <= 1
+    folder = Path(whole.output)
+    sides = []
+    for variant in ("mlm", "rtd"):
+        files = sorted((folder / "scores").glob(f"{variant}.seed-*/animals/judgements/seed-*-validation.safetensors"))
+        assert len(files) == 2
+        sides.append([Judgement(read_columns(file), classification.formula) for file in files])
+    found = examples.compare(*sides, metric="accuracy", part="validation")
+    assert whole.tests[0].examples == found.difference
+    rows = list(csv.DictReader((folder / "figures/tests.csv").read_text().splitlines()))
+    assert float(rows[0]["examples_low"]) == found.difference.low
+    assert float(rows[0]["examples_p"]) == found.p_value
+
+
+def test_a_comparison_whose_run_was_killed_goes_on_where_it_was(
+    whole: Any, toys: Path, shards: Path, tmp_path: Path
 ) -> None:
-    row_indices, asked = RowOrder.row_indices, []
-
-    def dying(order: RowOrder, number: int, batch_size: int, **more: Any) -> Any:
-        asked.append(number)
-        if len(asked) > 1 and asked.count(6) == 2:  # the seventh step of the second run
-            raise Killed
-        return row_indices(order, number, batch_size, **more)
-
     output = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(RowOrder, "row_indices", dying)
-        with pytest.raises(Killed):
-            compare(toys / "comparison.toml", data=shards, tasks=toys, output=output)
+    shutil.copytree(whole.output, output)
+    shutil.rmtree(output / "runs/mlm/seed-1")
+    shutil.rmtree(output / "scores/mlm.seed-1")
+    (output / "report.md").unlink()
     first = output / "runs/rtd/seed-0/results.json"
     before = first.stat().st_mtime_ns
-    assert not (output / "runs/rtd/seed-1/results.json").exists()
+    states = output / "runs/mlm/seed-1/state"
+    killed = threading.Event()
+
+    def kill_after_a_state() -> None:
+        while not list(states.glob("step-*/manifest.json")):
+            time.sleep(0.01)
+        lock = json.loads((states.parent / "lock").read_text())
+        os.kill(lock["pid"], signal.SIGKILL)
+        killed.set()
+
+    threading.Thread(target=kill_after_a_state, daemon=True).start()
+    options = {"data": shards, "tasks": toys, "output": output}
+    with pytest.raises(TrainingError, match=r"ended with code -9\. Perhaps it was out of memory"):
+        compare(toys / "comparison.toml", **options)
+    assert killed.wait(5)
+    assert not (states.parent / "results.json").exists()
     assert not (output / "report.md").exists()
-    again = compare(toys / "comparison.toml", data=shards, tasks=toys, output=output)
+    again = compare(toys / "comparison.toml", **options)
     assert first.stat().st_mtime_ns == before
     assert results(again) == results(whole)
 
@@ -151,7 +194,7 @@ def test_a_finished_comparison_trains_nothing_and_refuses_another(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr(comparing, "pretrain", fail)
+    monkeypatch.setattr(comparing, "pretrain_apart", fail)
     options = {"data": shards, "tasks": toys, "output": whole.output}
     assert results(compare(toys / "comparison.toml", **options)) == results(whole)
     other = toys / "other.toml"
@@ -247,7 +290,7 @@ def test_unknown_comparison_or_missing_file_is_named_before_training(toys: Path,
 
 
 def run_with(variant: str, seed: int, score: float) -> Run:
-    return Run(variant, seed, "rtd", 1, 1, 1.0, 1.0, 1.0, {"task": score}, {}, None, [])
+    return Run(variant, seed, "rtd", 1, 1, 1.0, 1.0, 1.0, None, {"task": score}, {}, None, [])
 
 
 def test_seeds_are_compared_in_pairs() -> None:

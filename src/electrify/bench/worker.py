@@ -12,13 +12,14 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
+
+from electrify.memory import peak_bytes
 
 
 def load_module(source: str) -> ModuleType:
@@ -31,22 +32,6 @@ def load_module(source: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process ever had in use.
-
-    On Linux by the kernel's own mark: `ru_maxrss` of a new process begins at what its parent had in use.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), flags=re.MULTILINE)
-        if peak:
-            return int(peak[1]) * 1024
-    import resource
-
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return highest if sys.platform == "darwin" else highest * 1024
 
 
 def _serve(requests: TextIO, replies: TextIO) -> None:

@@ -29,7 +29,7 @@ def write_comparison_page(report: ComparisonReport, path: Path) -> None:
     """
     tables = [
         Table("Scores", *score_table(report), note=" ".join(notes(report))),
-        Table("Cost", *cost_table(report), note="Means over the seeds."),
+        Table("Cost", *cost_table(report), note="Means over the seeds; of memory the highest."),
         Table("Held-out figures of pre-training", *diagnostics_table(report), note="At the end of each run."),
         Table("Paired tests", *tests_table(report)),
     ]

@@ -48,6 +48,28 @@ FIGURES = {
         "AUC",
         "How well it ranks replaced above original tokens: 0.5 is chance, 1 is perfect.",
     ),
+    "disc_average_precision": (
+        "Discriminator's average precision",
+        "average precision",
+        "Mean precision over all thresholds; chance is the share of replaced tokens.",
+    ),
+    "disc_recall_at_1pct": (
+        "Discriminator's recall at 1 % false alarms",
+        "recall",
+        "Share of the replaced tokens that it finds when it suspects 1 % of the original ones.",
+    ),
+    "gen_accuracy": (
+        "Generator's accuracy",
+        "share",
+        "How often its most likely token is the original, at the masked positions.",
+    ),
+    "gen_sampled_accuracy": (
+        "Accuracy of the generator's samples",
+        "share",
+        "How often the token that it draws is the original; such tokens count as not replaced.",
+    ),
+    "gen_entropy": ("Generator's entropy", "nats", "How undecided it is at the masked positions; 0 is certain."),
+    "share_replaced": ("Replaced tokens", "share", "Tokens that differ from the original, of those that are judged."),
     "mlm_loss": ("Encoder's loss", "nats", "Cross-entropy of the original tokens; lower is better."),
     "mlm_accuracy": ("Encoder's accuracy", "share", "How often the most likely token is the original."),
     "clm_loss": ("Loss of next tokens", "nats", "Cross-entropy of each token given those before it; lower is better."),

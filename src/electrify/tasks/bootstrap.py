@@ -71,25 +71,39 @@ def compare(
     if metric not in ours[0].metrics() or metric not in theirs[0].metrics():
         raise DataError(f"one of the runs has no metric '{metric}'. They must be of the same kind of task.")
 
-    def difference(indices: np.ndarray | None) -> float:
-        return _mean(ours, metric, indices) - _mean(theirs, metric, indices)
+    sides = [draw_scores(side, [metric], num_draws=num_draws, seed=seed) for side in (ours, theirs)]
+    difference, p_value = judge_difference(*sides)
+    return Comparison(metric, part, sides[0].value, sides[1].value, difference, p_value)
 
-    draws = np.array([difference(indices) for indices in _draws(sizes.pop(), num_draws, seed)])
-    found = difference(None)
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A score over all examples, and over each draw of them."""
+
+    value: float
+    draws: np.ndarray
+    """(D,) float64; the same draws of examples for every score of as many examples."""
+
+
+def draw_scores(
+    judgements: Sequence[Judgement], metrics: Sequence[str], *, num_draws: int = NUM_DRAWS, seed: int = 0
+) -> Drawn:
+    """Return the mean of some metrics over several judgements of the same examples, for each draw of examples."""
+
+    def score(indices: np.ndarray | None) -> float:
+        # A drawn part may lack what a metric is about, such as questions without an answer.
+        found = [judgement.metrics(indices) for judgement in judgements]
+        return float(np.mean([one.get(metric, 0.0) for one in found for metric in metrics]))
+
+    draws = [score(indices) for indices in _draws(len(judgements[0]), num_draws, seed)]
+    return Drawn(score(None), np.array(draws))
+
+
+def judge_difference(ours: Drawn, theirs: Drawn) -> tuple[Interval, float]:
+    """Return ours less theirs with its interval of 95 %, and the p-value as `Comparison` has it."""
+    draws, found = ours.draws - theirs.draws, ours.value - theirs.value
     against = float((draws <= 0).mean() if found > 0 else (draws >= 0).mean())
-    return Comparison(
-        metric,
-        part,
-        _mean(ours, metric, None),
-        _mean(theirs, metric, None),
-        _interval(found, draws.tolist()),
-        min(1.0, 2 * against),
-    )
-
-
-def _mean(judgements: Sequence[Judgement], metric: str, indices: np.ndarray | None) -> float:
-    # A drawn part may lack what a metric is about, such as questions without an answer.
-    return float(np.mean([one.metrics(indices).get(metric, 0.0) for one in judgements]))
+    return _interval(found, draws.tolist()), min(1.0, 2 * against)
 
 
 def _draws(size: int, num_draws: int, seed: int) -> list[np.ndarray]:

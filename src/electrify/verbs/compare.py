@@ -10,6 +10,7 @@ from its last state. Seeds and variants may be added later, the budget and the e
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,17 @@ from electrify.errors import ConfigError
 from electrify.files import digest_text, read_json, write_json
 from electrify.pretraining.compute import RowCost, row_cost, rows_of, steps_for
 from electrify.pretraining.folder import refuse_other_config
+from electrify.progress import bar
 from electrify.runs import read_metrics
+from electrify.tasks.bootstrap import Drawn, draw_scores
+from electrify.tasks.judgement import Judgement, read_columns
+from electrify.tasks.kinds import formula_of
+from electrify.verbs.apart import pretrain_apart
 from electrify.verbs.comparison_file import Budget, ComparisonPlan, Variant, load_comparison
-from electrify.verbs.comparison_tables import ComparisonReport, Run, compare_means, write_comparison
-from electrify.verbs.pretrain import pretrain
+from electrify.verbs.comparison_tables import ComparisonReport, write_comparison
+from electrify.verbs.comparison_tests import Run, add_examples, compare_means
+from electrify.verbs.finetune_report import JUDGEMENTS
+from electrify.verbs.finetuned import open_finetuned
 from electrify.verbs.suite import SuiteReport, run_suite, write_tables
 from electrify.verbs.suite_file import Suite
 
@@ -87,6 +95,9 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
         )
     judged = write_tables(suite, folder / "scores")
     runs = [_gather(one, judged) for one in planned]
+    tests = compare_means(runs, [task.name for task in suite.task])
+    if tests:
+        tests = add_examples(tests, _draw(planned, suite, judged, folder / "scores"))
     report = ComparisonReport(
         output=str(folder),
         name=plan.name,
@@ -96,7 +107,7 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
         suite=suite.name,
         tasks=[task.name for task in suite.task],
         runs=runs,
-        tests=compare_means(runs, [task.name for task in suite.task]),
+        tests=tests,
     )
     write_comparison(report, folder)
     return report
@@ -162,7 +173,7 @@ def _train(one: _Planned) -> None:
     if (one.folder / "results.json").exists():
         refuse_other_config(one.folder, one.config)
         return
-    pretrain(one.recipe, output=one.folder, overrides=one.overrides, resume=True)
+    pretrain_apart(one.recipe, output=one.folder, overrides=one.overrides)
 
 
 def _network(folder: Path) -> str:
@@ -189,6 +200,7 @@ def _gather(one: _Planned, judged: SuiteReport) -> Run:
         flops=rows_of(one.config, results["steps"]) * one.cost.operations,
         seconds=results["seconds"],
         tokens_per_s=results["tokens_per_s"],
+        peak_bytes=results.get("peak_bytes"),
         scores={
             task: sum(cell.mean for cell in cells.values()) / len(cells)
             for task, cells in judged.scores[one.label].items()
@@ -197,3 +209,26 @@ def _gather(one: _Planned, judged: SuiteReport) -> Run:
         warning=results["warning"],
         curve=curve,
     )
+
+
+def _draw(planned: Sequence[_Planned], suite: Suite, judged: SuiteReport, scores: Path) -> dict[str, dict[str, Drawn]]:
+    """Return each variant's score on each task, over all its runs, for each draw of the task's examples."""
+    labels: dict[str, list[str]] = {}
+    for one in planned:
+        labels.setdefault(one.variant.name, []).append(one.label)
+    drawn: dict[str, dict[str, Drawn]] = {name: {} for name in labels}
+    with bar("Comparing on examples", total=float(len(suite.task) * len(labels))) as progress:
+        for number, task in enumerate(suite.task):  # which is the seed too, as tasks are drawn apart
+            cells = judged.scores[planned[0].label][task.name]
+            part = next(iter(cells.values())).part
+            formula = formula_of(open_finetuned(scores / planned[0].label / task.name).task)
+            for name, mine in labels.items():
+                files = [file for label in mine for file in _judgements(scores / label / task.name, part)]
+                judgements = [Judgement(read_columns(file), formula) for file in files]
+                drawn[name][task.name] = draw_scores(judgements, list(cells), seed=number)
+                progress.advance(1, text=f"{task.name}, {name}")
+    return drawn
+
+
+def _judgements(folder: Path, part: str) -> list[Path]:
+    return sorted((folder / JUDGEMENTS).glob(f"seed-*-{part}.safetensors"))

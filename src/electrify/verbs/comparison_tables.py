@@ -1,8 +1,4 @@
-"""What a comparison found: scores of runs, paired tests over seeds, and the files that hold them.
-
-Runs of one seed have the same initial draws, rows in the same order and, in kinds that hide tokens, the same hidden
-tokens, so variants are compared seed by seed (Student 1908, paired).
-"""
+"""What a comparison found, as tables, and the files that hold them."""
 
 import csv
 import io
@@ -14,56 +10,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from electrify.files import write_text
+from electrify.verbs.comparison_tests import MEAN, PairedTest, Run
 
-MEAN = "mean"
-_LEVEL = 0.95
 _FEW_SEEDS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A variant with one seed."""
-
-    variant: str
-    seed: int
-    kind: str
-    steps: int
-    tokens: int
-    """Real tokens trained on."""
-    flops: float
-    """Operations counted from the config; see `pretraining.compute`."""
-    seconds: float
-    tokens_per_s: float
-    scores: dict[str, float]
-    """By task, mean over the fine-tuning seeds and, where a task shows several, over its metrics."""
-    validation: dict[str, float]
-    """Held-out figures of pre-training at the end."""
-    warning: str | None
-    curve: list[dict[str, float]]
-    """Held-out figures on the way, with "step" and "flops"."""
-
-    @property
-    def mean(self) -> float:
-        """The mean over the tasks."""
-        return fmean(self.scores.values())
-
-
-@dataclass(frozen=True, slots=True)
-class PairedTest:
-    """A variant against the first one, over the seeds of pre-training."""
-
-    variant: str
-    baseline: str
-    task: str
-    """A task, or "mean" for the mean over all."""
-    difference: float
-    """Mean over the seeds of this variant less the other."""
-    low: float | None
-    """End of the interval of 95 %; None where seeds are too few or all alike."""
-    high: float | None
-    p_value: float | None
-    """Two-sided, not corrected for the number of tests."""
-    num_seeds: int
+_TEST_COLUMNS = ("variant", "baseline", "task", "difference", "low", "high", "p_value", "num_seeds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,42 +40,20 @@ class ComparisonReport:
         return [run for run in self.runs if run.variant == variant]
 
 
-def compare_means(runs: Sequence[Run], tasks: Sequence[str]) -> list[PairedTest]:
-    """Test every variant against the first one, on every task and on their mean."""
-    from scipy.stats import ttest_rel
-
-    by_name: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        by_name.setdefault(run.variant, {})[run.seed] = run
-    (baseline, base), *others = by_name.items()
-    found = []
-    for name, mine in others:
-        for task in (*tasks, MEAN):
-            ours, theirs = ([_score(of[seed], task) for seed in base] for of in (mine, base))
-            differences = [one - other for one, other in zip(ours, theirs, strict=True)]
-            low = high = p_value = None
-            if len(differences) > 1 and stdev(differences) > 1e-12 * max(1.0, abs(fmean(differences))):
-                test = ttest_rel(ours, theirs)
-                interval = test.confidence_interval(_LEVEL)
-                low, high, p_value = float(interval.low), float(interval.high), float(test.pvalue)
-            found.append(PairedTest(name, baseline, task, fmean(differences), low, high, p_value, len(differences)))
-    return found
-
-
 def score_table(report: ComparisonReport) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows, one a variant: scores in per cent, their mean, and the test of the mean."""
     tests = {test.variant: test for test in report.tests if test.task == MEAN}
     rows = []
     for name in report.variants:
         runs = report.of(name)
-        cells = [_spread([100 * _score(run, task) for run in runs], ".1f") for task in (*report.tasks, MEAN)]
-        rows.append([name, *cells, *_test_cells(tests.get(name))])
-    return ["variant", *report.tasks, MEAN, f"against {report.variants[0]}", "p"], rows
+        cells = [_spread([100 * run.score(task) for run in runs], ".1f") for task in (*report.tasks, MEAN)]
+        rows.append([name, *cells, *_test_cells(tests.get(name)), *_cost_cells(runs)])
+    return ["variant", *report.tasks, MEAN, *_test_heads(report), "tokens/s", "peak MB"], rows
 
 
 def tests_table(report: ComparisonReport) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of all paired tests."""
-    return ["variant", "task", f"against {report.variants[0]}", "p"], [
+    return ["variant", "task", *_test_heads(report)], [
         [test.variant, test.task, *_test_cells(test)] for test in report.tests
     ]
 
@@ -143,10 +71,10 @@ def cost_table(report: ComparisonReport) -> tuple[list[str], list[list[str]]]:
                 f"{fmean(run.tokens for run in runs):,.0f}",
                 f"{fmean(run.flops for run in runs):.4g}",
                 f"{fmean(run.seconds for run in runs):,.1f}",
-                f"{fmean(run.tokens_per_s for run in runs):,.0f}",
+                *_cost_cells(runs),
             ]
         )
-    return ["variant", "objective", "steps", "tokens", "operations", "seconds", "tokens/s"], rows
+    return ["variant", "objective", "steps", "tokens", "operations", "seconds", "tokens/s", "peak MB"], rows
 
 
 def diagnostics_table(report: ComparisonReport) -> tuple[list[str], list[list[str]]]:
@@ -175,11 +103,13 @@ def notes(report: ComparisonReport) -> list[str]:
         f"Each run had {report.budget}; {number} {'seed' if number == 1 else 'seeds'} of pre-training, "
         f"{len(report.finetuning_seeds)} of fine-tuning for each. Scores in per cent, mean ± sample standard deviation "
         "over the seeds of pre-training.",
-        f"Differences from {first}, with intervals of 95 %, and p by a paired t-test over the seeds, not corrected for "
+        f"Differences from {first}, with intervals of 95 %: over seeds by a paired t-test (would other seeds come out "
+        "so?), over examples by the paired bootstrap (would these networks on other examples?). p is not corrected for "
         "the number of tests.",
+        "Peak memory is the training process's beyond its libraries, the highest of the variant's runs.",
     ]
     if number == 1:
-        lines.append("With one seed nothing is known of the spread, and nothing was tested.")
+        lines.append("With one seed nothing is known of the spread over seeds; only examples were drawn anew.")
     elif number < _FEW_SEEDS:
         lines.append(f"{number} seeds are few: only large differences can be told from chance, and p is rough.")
     if len({run.kind for run in report.runs}) > 1:
@@ -201,7 +131,7 @@ def write_comparison(report: ComparisonReport, folder: Path) -> None:
         lines = [head, ["---"] * len(head), *rows]
         parts += [f"## {title}", "\n".join("| " + " | ".join(line) + " |" for line in lines)]
     write_text(folder / "report.md", "\n\n".join(parts) + "\n")
-    names = ("steps", "tokens", "flops", "seconds", "tokens_per_s")
+    names = ("steps", "tokens", "flops", "seconds", "tokens_per_s", "peak_bytes")
     _write_csv(
         folder / "table.csv",
         ["variant", "seed", *names, *report.tasks, MEAN],
@@ -216,9 +146,11 @@ def write_comparison(report: ComparisonReport, folder: Path) -> None:
     figures.mkdir(exist_ok=True)
     _write_csv(
         figures / "tests.csv",
-        ["variant", "baseline", "task", "difference", "low", "high", "p_value", "num_seeds"],
+        [*_TEST_COLUMNS, "examples_low", "examples_high", "examples_p"],
         (
-            [test.variant, test.baseline, test.task, test.difference, test.low, test.high, test.p_value, test.num_seeds]
+            [getattr(test, name) for name in _TEST_COLUMNS]
+            + ([None, None] if test.examples is None else [test.examples.low, test.examples.high])
+            + [test.examples_p]
             for test in report.tests
         ),
     )
@@ -245,22 +177,34 @@ def spread(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values) if len(values) > 1 else 0.0
 
 
-def _score(run: Run, task: str) -> float:
-    return run.mean if task == MEAN else run.scores[task]
-
-
 def _spread(values: Sequence[float], form: str) -> str:
     mean, deviation = spread(values)
     return f"{mean:{form}}" + (f" ± {deviation:{form}}" if len(values) > 1 else "")
 
 
+def _test_heads(report: ComparisonReport) -> list[str]:
+    return [f"against {report.variants[0]}, over seeds", "p", "over examples", "p"]
+
+
 def _test_cells(test: PairedTest | None) -> list[str]:
     if test is None:
-        return ["–", "–"]
-    text = f"{100 * test.difference:+.1f}"
-    if test.low is None or test.high is None or test.p_value is None or math.isnan(test.p_value):
-        return [text, "–"]
-    return [f"{text} ({100 * test.low:+.1f} to {100 * test.high:+.1f})", f"{test.p_value:.3f}"]
+        return ["–"] * 4
+    cells = [f"{100 * test.difference:+.1f}", "–", "–", "–"]
+    if test.low is not None and test.high is not None and test.p_value is not None and not math.isnan(test.p_value):
+        cells[:2] = [f"{cells[0]} {_range(test.low, test.high)}", f"{test.p_value:.3f}"]
+    if test.examples is not None and test.examples_p is not None:
+        cells[2:] = [_range(test.examples.low, test.examples.high), f"{test.examples_p:.3f}"]
+    return cells
+
+
+def _range(low: float, high: float) -> str:
+    return f"({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _cost_cells(runs: Sequence[Run]) -> list[str]:
+    """Return tokens a second, the mean, and peak memory in MB, the highest."""
+    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
+    return [f"{fmean(run.tokens_per_s for run in runs):,.0f}", f"{max(peaks) / 1e6:,.0f}" if peaks else "–"]
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -18,13 +18,14 @@ from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder, open_shards
 from electrify.errors import ConfigError, RunStopped
 from electrify.files import refuse_existing, write_json
+from electrify.memory import peak_bytes
 from electrify.pretraining.evaluation import count_tokens, evaluate
 from electrify.pretraining.extending import STABLE_FOLDER, extend_run, leaves_stable_phase
 from electrify.pretraining.folder import empty_folder
 from electrify.pretraining.session import Session
 from electrify.pretraining.starting import START_FILE, Start, open_start, reopen_start
 from electrify.progress import bar, format_seconds
-from electrify.runs import MetricsLog, finite_or_none
+from electrify.runs import MetricsLog, finite_or_none, read_metrics
 from electrify.training.checkpoints import list_states
 from electrify.training.distributed import join_world
 from electrify.training.lock import RunLock
@@ -47,6 +48,8 @@ class PretrainReport:
     """Real tokens trained on, special ones included."""
     seconds: float
     tokens_per_s: float
+    peak_bytes: int
+    """Most memory in use beyond what the process had before: of a new one, beyond its libraries. Not a GPU's."""
     validation: dict[str, float]
     """Held-out figures at the end; empty without a validation part."""
     warning: str | None
@@ -84,6 +87,7 @@ def pretrain(
         TrainingError: If too many losses or gradients are not numbers, or another process of the run has gone.
         RunStopped: If SIGTERM or SIGINT asked for an end; the run is saved and can be resumed.
     """
+    memory_before = peak_bytes()
     config = recipes.load_recipe(recipe, overrides)
     if config.data.path is None:
         raise ConfigError("data.path is not set. Give --data.path SHARDS, a folder made by `electrify prepare`.")
@@ -111,7 +115,7 @@ def pretrain(
         session = Session(config, shards, folder, world=world, start=start)
         if not resume:  # only now, when nothing is wrong with what replaces it
             world.first_does(lambda: empty_folder(folder), device)
-        return Pretraining(session, lock).run()
+        return Pretraining(session, lock, memory_before=memory_before).run()
 
 
 def _open_start(
@@ -128,11 +132,13 @@ class Pretraining:
     Args:
         session: The parts of the run.
         lock: On its folder, held by the first process.
+        memory_before: Most bytes that this process had in use before.
     """
 
-    def __init__(self, session: Session, lock: RunLock) -> None:
+    def __init__(self, session: Session, lock: RunLock, *, memory_before: int) -> None:
         self.session = session
         self.lock = lock
+        self.memory_before = memory_before
         self.metrics: MetricsLog | None = None
         self.signal_number = 0
 
@@ -248,6 +254,7 @@ class Pretraining:
                     "seconds": round(clock.seconds, 3),
                     "tokens_per_s": round(speed, 1),
                     "seconds_left": round(clock.seconds_left, 1),
+                    "peak_bytes": self._peak_bytes(),
                 },
             }
         )
@@ -275,6 +282,14 @@ class Pretraining:
                 _LOG.warning("Step %d: %s", session.clock.step, trouble)
             session.warning = trouble
 
+    def _peak_bytes(self) -> int:
+        return peak_bytes() - self.memory_before
+
+    def _logged_peaks(self) -> list[int]:
+        """Return what earlier processes of a run that was resumed have seen too."""
+        records = read_metrics(self.session.folder)
+        return [0, *(int(record.get("timing", {}).get("peak_bytes", 0)) for record in records)]
+
     def _publish(self) -> PretrainReport:
         session, seconds = self.session, self.session.clock.seconds
         report = PretrainReport(
@@ -283,6 +298,7 @@ class Pretraining:
             tokens=session.window.tokens_seen,
             seconds=seconds,
             tokens_per_s=session.window.tokens_seen / seconds if seconds else 0.0,
+            peak_bytes=max(self._peak_bytes(), *self._logged_peaks()),
             validation=session.validation,
             warning=session.warning,
             networks=tuple(session.objective.networks()),

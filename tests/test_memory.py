@@ -1,4 +1,4 @@
-"""What a contender's process says of itself."""
+"""What a process says of its own memory."""
 
 import subprocess
 import sys
@@ -7,10 +7,10 @@ import pytest
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mark is the Linux kernel's")
-def test_peak_memory_is_the_contenders_own_not_its_parents() -> None:
+def test_peak_is_the_processs_own_not_its_parents() -> None:
     """A parent that had 600 MB in use starts a child that has next to nothing, then 300 MB."""
     child = (
-        "from electrify.bench.worker import peak_bytes; before = peak_bytes(); block = b'x' * 300_000_000; "
+        "from electrify.memory import peak_bytes; before = peak_bytes(); block = b'x' * 300_000_000; "
         "print(before, peak_bytes() - before)"
     )
     parent = (
