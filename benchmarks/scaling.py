@@ -1,10 +1,12 @@
 """How the speed and the memory of a training step grow with length, batch, network and vocabulary.
 
-    python benchmarks/scaling.py length     (or batch, network, vocabulary)
+    python benchmarks/scaling.py length     (or local, batch, network, vocabulary)
 
 electrify alone, full rows, no dropout, two rounds each. "floor" is the time that the step's matrix products would take
 at the rate measured beside them; "bytes" the time to move what can not stay in the processor at the measured rate of
-copying. What a step takes beyond the greater of the two is what there is to win.
+copying. What a step takes beyond the greater of the two is what there is to win. "length" is ELECTRA's body, in which
+every token sees all others; "local" is the modernbert body, first with every third layer global as published, then with
+the first layer alone, at the same 8,192 tokens a step.
 """
 
 import sys
@@ -23,6 +25,11 @@ from electrify.recipes import load_recipe
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 AXES = {
     "length": [{"length": length, "batch": 4096 // length} for length in (128, 256, 512, 1024, 2048, 4096)],
+    "local": [
+        {"recipe": "mini", "length": length, "batch": 8192 // length, "model": {"global_attention_every": every}}
+        for every in (3, 1000)
+        for length in (512, 1024, 2048, 4096, 8192)
+    ],
     "batch": [{"batch": batch} for batch in (8, 16, 32, 64, 128)],
     "network": [{"recipe": name, "batch": 16} for name in ("tiny", "mini", "small", "paper-small", "paper-base")],
     "vocabulary": [{"vocab_size": size} for size in (8_192, 30_522, 64_000, 120_000)],
@@ -41,15 +48,22 @@ def copy_rate() -> float:
     return 2 * 4 * source.numel() / min(seconds)
 
 
-def measure(*, recipe: str = "paper-small", batch: int = 32, length: int = 128, vocab_size: int = 30_522) -> StepReport:
-    return bench_step(
-        recipe, overrides={"model": NO_DROPOUT}, batch=batch, length=length, vocab_size=vocab_size, rounds=2
-    )
+def measure(
+    *,
+    recipe: str = "paper-small",
+    batch: int = 32,
+    length: int = 128,
+    vocab_size: int = 30_522,
+    model: dict[str, int] | None = None,
+) -> StepReport:
+    overrides = {"model": NO_DROPOUT | (model or {})}
+    return bench_step(recipe, overrides=overrides, batch=batch, length=length, vocab_size=vocab_size, rounds=2)
 
 
-def floor_by_bytes(report: StepReport, rate: float) -> float:
+def floor_by_bytes(report: StepReport, rate: float, model: dict[str, int]) -> float:
     settings = report.settings
-    config = load_recipe(settings["recipe"], {"model": {**NO_DROPOUT, "max_positions": max(512, settings["length"])}})
+    longest = {"max_positions": max(512, settings["length"])}
+    config = load_recipe(settings["recipe"], {"model": NO_DROPOUT | model | longest})
     tokenizer = made_up_tokenizer(settings["vocabulary"])
     discriminator = encoder_config(config.model, tokenizer)
     generator = generator_config(
@@ -75,14 +89,14 @@ def main():
         ours, settings, tokens = report.measured[0], report.settings, report.num_tokens[0]
         floor = report.operations_per_token * tokens / report.product_rate.median
         cells = [
-            settings["recipe"],
+            " ".join([settings["recipe"], *(f"{name} = {value}" for name, value in sizes.get("model", {}).items())]),
             settings["length"],
             settings["batch"],
             f"{settings['vocabulary']:,}",
             f"{ours.rate.median:,.0f}",
             f"{1000 * tokens / ours.rate.median:,.0f}",
             f"{1000 * floor:,.0f}",
-            f"{1000 * floor_by_bytes(report, rate):,.0f}",
+            f"{1000 * floor_by_bytes(report, rate, sizes.get('model', {})):,.0f}",
             f"{report.product_share.median:.0%}",
             f"{ours.peak_bytes / 1e6:,.0f}",
         ]

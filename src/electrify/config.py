@@ -57,6 +57,16 @@ class ModelConfig(Section):
     """modernbert: tokens that a local layer sees around each token, both sides together."""
     global_attention_every: Positive = 3
     """modernbert: every n-th layer sees the whole input, beginning with the first."""
+    global_rope_theta: Rate = 160_000.0
+    """modernbert: base of the rotary angles in layers that see the whole input; raised for longer inputs."""
+    local_rope_theta: Rate = 10_000.0
+    """modernbert: the same in local layers, whose reach stays the same however long the input is."""
+    attention_gate: bool = False
+    """Whether each head's output is multiplied by a sigmoid of the token (docs/recipes.md); opens here alone."""
+    relative_bias: bool = False
+    """electra: whether attention adds a learned number by distance, as T5's, to its scores; opens here alone."""
+    layers_alike: bool = False
+    """Whether all layers of a network have one set of weights (ALBERT); published as plain layers."""
     generator_hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Kinds with a generator: its width, feed-forward width and heads, relative to the discriminator."""
     generator_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5

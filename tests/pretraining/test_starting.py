@@ -14,7 +14,7 @@ from support.runs import BODIES, assert_same_run, run, run_killed_at, settings, 
 
 from electrify.cli import main
 from electrify.errors import CheckpointError, ConfigError, DataError
-from electrify.models.checkpoint import load_model, save_model
+from electrify.models.checkpoint import load_model, read_config, save_model
 from electrify.models.electra import ElectraModel
 from electrify.verbs.pretrain import pretrain
 
@@ -245,6 +245,35 @@ def test_rows_longer_than_the_folder_takes_are_refused(published, tmp_path):
         (folder / role / "manifest.json").unlink()
     with pytest.raises(ConfigError, match=r"model\.max_positions = 8, but the rows"):
         start(shards, tmp_path / "run", folder)
+
+
+REACH = {"max_positions": 2048, "local_attention": 16, "global_rope_theta": 1e6, "local_rope_theta": 2e4}
+
+
+def test_a_modernbert_pair_is_made_to_read_longer_rows(published, shards, tmp_path):
+    start(shards, tmp_path / "run", published["modernbert"], **NO_STEP, model=REACH)
+    assert_near(tensors(tmp_path / "run"), tensors(published["modernbert"]))
+    for role in ("discriminator", "generator"):
+        config = read_config(tmp_path / "run" / role)
+        assert (config.max_position_embeddings, config.local_attention) == (2048, 16)
+        assert (config.global_rope_theta, config.local_rope_theta) == (1e6, 2e4)
+    pretrain(tmp_path / "run/config.toml", output=tmp_path / "again")
+    assert_same_run(tmp_path / "run", tmp_path / "again")
+
+
+def test_a_run_that_was_made_to_read_longer_rows_resumes(published, shards, tmp_path, monkeypatch):
+    source, sections = published["modernbert"], {"model": REACH}
+    start(shards, tmp_path / "straight", source, **sections)
+    with monkeypatch.context() as patch:
+        patch.setattr("support.runs.run", lambda shards, output, **more: start(shards, output, source, **more))
+        run_killed_at(7, shards, tmp_path / "killed", monkeypatch, **sections)
+    start(shards, tmp_path / "killed", source, resume=True, **sections)
+    assert_same_run(tmp_path / "killed", tmp_path / "straight")
+
+
+def test_an_electra_pair_has_a_vector_for_each_position(published, shards, tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.max_positions = 2048, the folder's is 32"):
+        start(shards, tmp_path / "run", published["electra"], model={"max_positions": 2048})
 
 
 def test_a_damaged_start_file_is_named(published, shards, tmp_path):

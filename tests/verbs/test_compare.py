@@ -232,7 +232,15 @@ def test_the_command_writes_a_page(whole: Any, toys: Path, shards: Path, capsys:
 
 
 def test_shipped_comparisons_can_be_read_and_are_named_by_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert comparison_names() == ["families", "generator-size", "masking", "objectives", "optimization", "sizes"]
+    assert comparison_names() == [
+        "body",
+        "families",
+        "generator-size",
+        "masking",
+        "objectives",
+        "optimization",
+        "sizes",
+    ]
     for name in comparison_names():
         plan, suite = load_comparison(name)
         assert len(plan.variant) >= 5

@@ -4,7 +4,8 @@ On a CPU in bfloat16 a compiled kernel does it where there is one (`electrify.ke
 the choice almost everywhere else; on a CPU in bfloat16 it took 4.3 times as long, forward and backward, as plain
 batched products (`docs/log.md`; torch 2.13, two threads). It also draws its dropout from a generator's
 state, so active dropout takes the plain way too. On a GPU in 16 bits, rows of several documents, padding and windows go
-to the variable-length kernel, which does no work for what is masked, unless they are read from left to right.
+to the variable-length kernel, which does no work for what is masked, unless they are read from left to right. Windows
+in long rows are read in blocks elsewhere (`near`), unless probabilities are dropped or rows are causal.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from electrify import kernels
 from electrify.kernels import attention as native
 from electrify.models.dropout import Dropout
 from electrify.models.inputs import Inputs
+from electrify.models.near import Blocks, cut_keys, cut_queries, join_blocks, near_blocks
 
 Rotation = tuple[Tensor, Tensor]
 """Cosines and sines of the positions' angles, each (T, D / 2) float32."""
@@ -37,12 +39,20 @@ class Mask:
     """How many positions to each side a token may look; None means all."""
     causal: Tensor | None = None
     """Rows in which tokens look only at themselves and before, (B,) uint8; None if there are none or a bias says it."""
+    blocks: Blocks | None = None
+    """How long rows are cut where a window is narrow; the bias is then in it."""
     borders: Tensor | None = None
     """Where runs of tokens that look at each other begin in B·T, and B·T, int32: for the variable-length kernel."""
 
 
 def attention_mask(
-    inputs: Inputs, hidden: Tensor, *, head_size: int, drop_prob: float, window: int | None = None
+    inputs: Inputs,
+    hidden: Tensor,
+    *,
+    head_size: int,
+    drop_prob: float,
+    window: int | None = None,
+    added: Tensor | None = None,
 ) -> Mask:
     """Return who may look at whom in one kind of layer, and with that the way attention is computed.
 
@@ -52,7 +62,13 @@ def attention_mask(
         head_size: D.
         drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
+        added: Added to the scores of all rows, (1, A, T, T); no kernel takes it, so it goes the plain way.
     """
+    if added is not None:
+        added, barred = added.to(score_dtype(hidden)), inputs.attention_bias(score_dtype(hidden), window=window)
+        if barred is not None:  # not their sum, which may lie beyond the lowest number
+            added = torch.where(barred < 0, barred, added)
+        return Mask(is_native=False, bias=added)
     is_native = kernels.serve(hidden) and native.fits(head_size)
     if inputs.is_causal:  # which the variable-length kernel can not say of each row
         if is_native and native.reads_direction():
@@ -65,6 +81,10 @@ def attention_mask(
     drops = drop_prob > 0 and inputs.dropout_keys is not None
     if not drops and _has_varlen(hidden) and inputs.is_masked(window):
         return Mask(is_native=False, window=window, borders=inputs.borders())
+    if window is not None and not drops:
+        blocks = near_blocks(inputs, score_dtype(hidden), window=window)
+        if blocks is not None:
+            return Mask(is_native=False, window=window, blocks=blocks)
     return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
 
 
@@ -94,9 +114,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Mask, dropout: Dr
     """
     if mask.borders is not None:
         return _varlen(query, key, value, mask.borders, mask.window)
+    if mask.blocks is not None:
+        rows, _, tokens, _ = query.shape
+        size, inside = mask.blocks.size, Mask(is_native=False, bias=mask.blocks.bias)
+        blocks = cut_queries(query, size), cut_keys(key, size), cut_keys(value, size)
+        return join_blocks(attend(*blocks, mask=inside, dropout=dropout, keys=None), rows=rows, tokens=tokens)
     bias = mask.bias
     is_slow_fused = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if is_slow_fused or dropout.is_active(keys):
+    has_gradient = bias is not None and bias.requires_grad  # of which fused kernels know nothing
+    if is_slow_fused or has_gradient or dropout.is_active(keys):
         return _plain(query, key, value, bias=bias, dropout=dropout, keys=keys)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 

@@ -75,6 +75,22 @@ def self_attention(
     return context.transpose(1, 2).flatten(2)
 
 
+def gate_heads(context: Tensor, hidden: Tensor, gate: nn.Linear) -> Tensor:
+    """Multiply what each head has mixed by a sigmoid of the token that asked (Qiu et al. 2025, arXiv 2505.06708).
+
+    Args:
+        context: Of all heads side by side, (B, T, H).
+        hidden: What the attention read, (B, T, H).
+        gate: From H to a number for each of A heads.
+
+    Returns:
+        (B, T, H).
+    """
+    shares: Tensor = gate(hidden).sigmoid()[..., None]  # (B, T, A, 1)
+    heads: Tensor = context.unflatten(-1, (gate.out_features, -1))  # (B, T, A, D)
+    return (heads * shares).flatten(2)
+
+
 def project_add_norm(
     hidden: Tensor,
     projection: nn.Linear,

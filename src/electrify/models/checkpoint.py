@@ -19,10 +19,10 @@ from electrify.models.causal_heads import ElectraForCausalLM, ModernBertDecoderF
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.config_json import (
     CONFIG_FILE,
-    DECODER,
     config_from_dict,
     config_to_dict,
     is_causal,
+    is_decoder,
     read_config,
     read_settings,
 )
@@ -223,8 +223,8 @@ def load_model(
             f"open as {network_type.__name__}: one reads from left to right, the other does not."
         )
     model = _build(network_type, config, num_labels=num_labels, labels=labels)
-    is_decoder = settings.get("model_type") == DECODER
-    expected = decoder_tensors(model.state_dict()) if is_decoder else model.state_dict()
+    has_decoder_names = is_decoder(settings)
+    expected = decoder_tensors(model.state_dict()) if has_decoder_names else model.state_dict()
     matched = match_tensors(
         read_headers(folder),
         {name: tuple(tensor.shape) for name, tensor in expected.items()},
@@ -233,7 +233,7 @@ def load_model(
         new_head=new_head,
         folder=folder,
     )
-    _fill(model, matched, is_decoder=is_decoder)
+    _fill(model, matched, has_decoder_names=has_decoder_names)
     if new_head and not isinstance(model, ElectraModel | ModernBertModel):
         model.reset_head()
         _log.info("%s: the head of %s is new", folder, network_type.__name__)
@@ -261,11 +261,11 @@ def _build(
 
 
 @torch.no_grad()
-def _fill(model: Network, matched: dict[str, StoredTensor], *, is_decoder: bool) -> None:
+def _fill(model: Network, matched: dict[str, StoredTensor], *, has_decoder_names: bool) -> None:
     """Allocate the parameters and copy the stored tensors into them."""
     model.to_empty(device="cpu")
     parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
-    if is_decoder:
+    if has_decoder_names:
         parameters = decoder_tensors(parameters)  # views
     copies = {}
     for name, tensor in read_tensors(matched):

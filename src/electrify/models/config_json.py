@@ -19,11 +19,17 @@ _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
 """Settings by which a folder brings code of its own, or asks for it to be run."""
 DECODER = "modernbert-decoder"
 """The model type of ModernBERT's decoder, whose parameters have names of their own in folders."""
+OWN = "electrify-"
+"""Stands before the model type of a body with parts that no published class has, so that none opens it without them."""
+_OWN_PARTS = {"attention_gate", "relative_bias"}
 _CAUSAL_ELECTRA = ["ElectraForCausalLM"]
 _MODEL_TYPES: dict[str, type[ElectraConfig] | type[ModernBertConfig]] = {
     "electra": ElectraConfig,
     "modernbert": ModernBertConfig,
     DECODER: ModernBertConfig,
+    f"{OWN}electra": ElectraConfig,
+    f"{OWN}modernbert": ModernBertConfig,
+    OWN + DECODER: ModernBertConfig,
 }
 _ONLY_SUPPORTED = {
     "electra": {
@@ -80,7 +86,7 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
                 f"{path}: {name} asks for code of the folder's own, which is never run here, so what it would compute "
                 "is not known. Remove the key if the network is a plain one."
             )
-    for name, supported in _ONLY_SUPPORTED[model_type.removesuffix("-decoder")].items():
+    for name, supported in _ONLY_SUPPORTED[model_type.removeprefix(OWN).removesuffix("-decoder")].items():
         if name == "is_decoder" and settings.get("architectures") == _CAUSAL_ELECTRA:
             supported = True  # the only ELECTRA network here that is one
         if settings.get(name, supported) != supported:
@@ -99,19 +105,29 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
 
 def is_causal(settings: dict[str, Any]) -> bool:
     """Return whether the content of a `config.json` is that of a network that reads from left to right."""
-    return settings.get("model_type") == DECODER or settings.get("architectures") == _CAUSAL_ELECTRA
+    return is_decoder(settings) or settings.get("architectures") == _CAUSAL_ELECTRA
+
+
+def is_decoder(settings: dict[str, Any]) -> bool:
+    """Return whether the content of a `config.json` is that of ModernBERT's decoder."""
+    return settings.get("model_type") in (DECODER, OWN + DECODER)
 
 
 def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool = False) -> dict[str, Any]:
     """Return a body's settings as Transformers 5 reads them from `config.json`, without those of a head.
+
+    With parts that no published class has, the model type is one of our own, which Transformers refuses.
 
     Args:
         config: The settings.
         is_decoder: Whether the body reads from left to right.
     """
     settings = dataclasses.asdict(config)
+    for name in _OWN_PARTS - set(config.own_parts):
+        settings.pop(name, None)
+    prefix = OWN if config.own_parts else ""
     if isinstance(config, ElectraConfig):
-        return {"model_type": "electra"} | settings | _ONLY_SUPPORTED["electra"] | {"is_decoder": is_decoder}
+        return {"model_type": f"{prefix}electra"} | settings | _ONLY_SUPPORTED["electra"] | {"is_decoder": is_decoder}
     bases = {FULL: settings.pop("global_rope_theta"), SLIDING: settings.pop("local_rope_theta")}
     settings["rope_parameters"] = {
         kind: {"rope_type": "default", "rope_theta": float(base)} for kind, base in bases.items()
@@ -124,7 +140,7 @@ def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool
         settings["eos_token_id"] = config.sep_token_id if config.eos_token_id is None else config.eos_token_id
         ids = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
         settings = {name: value for name, value in settings.items() if name not in ids or value is not None}
-    return {"model_type": DECODER if is_decoder else "modernbert"} | settings | supported
+    return {"model_type": prefix + (DECODER if is_decoder else "modernbert")} | settings | supported
 
 
 def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from electrify.models import limits
 from electrify.models.attention import Mask, attention_mask
-from electrify.models.blocks import linear_gelu, project_add_norm, self_attention
+from electrify.models.blocks import gate_heads, linear_gelu, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
+from electrify.models.relative import RelativeBias
 
 EMBEDDING_SITE, HEAD_SITE, HEAD_OUTPUT_SITE = 0, 1, 2
 """Dropout sites outside the layers."""
@@ -51,6 +52,10 @@ class ElectraConfig:
     pad_token_id: int | None = 0
     classifier_dropout: float | None = None
     """Dropout of classification heads; None means `hidden_dropout_prob`."""
+    attention_gate: bool = False
+    """Whether each head's output is multiplied by a sigmoid of the token; not part of any published ELECTRA."""
+    relative_bias: bool = False
+    """Whether attention adds a learned number by distance, beside the learned positions; not part of any either."""
 
     def __post_init__(self) -> None:
         limits.check_sizes(
@@ -76,6 +81,12 @@ class ElectraConfig:
         limits.check_positive(initializer_range=self.initializer_range, layer_norm_eps=self.layer_norm_eps)
         limits.check_token_id("pad_token_id", self.pad_token_id, vocab_size=self.vocab_size)
         limits.check_choice("hidden_act", self.hidden_act, known="gelu")
+        limits.check_flags(attention_gate=self.attention_gate, relative_bias=self.relative_bias)
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """Settings of parts that no published class has; such a network opens here alone."""
+        return tuple(name for name in ("attention_gate", "relative_bias") if getattr(self, name))
 
     @property
     def head_dropout_prob(self) -> float:
@@ -122,7 +133,14 @@ class ElectraModel(nn.Module):
             hidden = self.embeddings_project(hidden)  # (B, T, H)
         config = self.config
         head_size = config.hidden_size // config.num_attention_heads
-        mask = attention_mask(inputs, hidden, head_size=head_size, drop_prob=config.attention_probs_dropout_prob)
+        bias = self.encoder.relative_bias
+        mask = attention_mask(
+            inputs,
+            hidden,
+            head_size=head_size,
+            drop_prob=config.attention_probs_dropout_prob,
+            added=None if bias is None else bias(inputs.input_ids.shape[1]),
+        )
         for index, layer in enumerate(self.encoder.layer):
             hidden = layer(hidden, mask, layer_keys(inputs.dropout_keys, index))
         return hidden
@@ -169,6 +187,7 @@ class _Encoder(nn.Module):
     def __init__(self, config: ElectraConfig) -> None:
         super().__init__()
         self.layer = nn.ModuleList([_Layer(config) for _ in range(config.num_hidden_layers)])
+        self.relative_bias = RelativeBias(config.num_attention_heads) if config.relative_bias else None
 
 
 class _Layer(nn.Module):
@@ -202,15 +221,17 @@ class _SelfAttention(nn.Module):
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.gate = nn.Linear(config.hidden_size, config.num_attention_heads) if config.attention_gate else None
         self.dropout = Dropout(config.attention_probs_dropout_prob, _ATTENTION_SITE)
 
     def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
         # One product of three times the width is faster than three; copying the weights together costs little.
         weight = torch.cat([self.query.weight, self.key.weight, self.value.weight])  # (3H, H)
         offset = torch.cat([self.query.bias, self.key.bias, self.value.bias])
-        return self_attention(
+        context = self_attention(
             hidden, weight, offset, num_heads=self.num_heads, mask=mask, dropout=self.dropout, keys=keys
         )
+        return context if self.gate is None else gate_heads(context, hidden, self.gate)
 
 
 class _Intermediate(nn.Module):

@@ -103,9 +103,11 @@ class Inputs:
         if self.document_ids is not None:
             parts.append(self.document_ids[:, None, :, None] == self.document_ids[:, None, None, :])
         num_tokens = self.input_ids.shape[1]
-        positions = torch.arange(num_tokens, device=self.input_ids.device)
-        distance = positions[:, None] - positions  # (T, T): how far before the query the key stands
-        if window is not None and num_tokens - 1 > window:
+        reaches_all = window is None or num_tokens - 1 <= window
+        if not reaches_all or self.is_causal:
+            positions = torch.arange(num_tokens, device=self.input_ids.device)
+            distance = positions[:, None] - positions  # (T, T): how far before the query the key stands
+        if window is not None and not reaches_all:
             parts.append((distance.abs() <= window)[None, None])
         if self.is_causal:
             reach = num_tokens if window is None else max(window, 1)

@@ -50,6 +50,13 @@ def check_positive(**numbers: object) -> None:
             raise ConfigError(f"{name} must be a finite number above 0, got {number!r}.")
 
 
+def check_flags(**flags: object) -> None:
+    """Check settings that are either true or false; raises ConfigError."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ConfigError(f"{name} must be true or false, got {flag!r}.")
+
+
 def check_token_id(name: str, token_id: object, *, vocab_size: int) -> None:
     """Check that an id is None or in the vocabulary; raises ConfigError."""
     if token_id is None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from electrify.errors import ConfigError
 from electrify.models import limits
 from electrify.models.attention import Mask, Rotation, attention_mask
-from electrify.models.blocks import gated_gelu, linear, project_add_norm, self_attention
+from electrify.models.blocks import gate_heads, gated_gelu, linear, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
@@ -73,6 +73,8 @@ class ModernBertConfig:
     classifier_pooling: Literal["cls", "mean"] = "cls"
     """What a row's classifier reads: its first token, or the mean of its real tokens."""
     classifier_dropout: float = 0.0
+    attention_gate: bool = False
+    """Whether each head's output is multiplied by a sigmoid of the token; not part of any published ModernBERT."""
 
     def __post_init__(self) -> None:
         limits.check_sizes(
@@ -103,6 +105,7 @@ class ModernBertConfig:
             local_rope_theta=self.local_rope_theta,
         )
         limits.check_choice("hidden_activation", self.hidden_activation, known="gelu")
+        limits.check_flags(attention_gate=self.attention_gate)
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
             limits.check_token_id(name, getattr(self, name), vocab_size=self.vocab_size)
         if self.classifier_pooling not in ("cls", "mean"):
@@ -116,6 +119,11 @@ class ModernBertConfig:
         unknown = [kind for kind in types if kind not in (FULL, SLIDING)]
         if unknown:
             raise ConfigError(f"layer_types must be '{FULL}' or '{SLIDING}', got {unknown[0]!r}.")
+
+    @property
+    def own_parts(self) -> tuple[str, ...]:
+        """Settings of parts that no published class has; such a network opens here alone."""
+        return ("attention_gate",) if self.attention_gate else ()
 
     @property
     def attention_types(self) -> tuple[str, ...]:
@@ -249,12 +257,15 @@ class _Attention(nn.Module):
         self.num_heads = config.num_attention_heads
         self.Wqkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.Wo = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.gate = (
+            nn.Linear(config.hidden_size, config.num_attention_heads, bias=False) if config.attention_gate else None
+        )
         self.dropout = Dropout(config.attention_dropout, _ATTENTION_SITE)
         self.out_drop = Dropout(config.attention_dropout, _ATTENTION_OUTPUT_SITE)
 
     def forward(self, hidden: Tensor, turn: Rotation, mask: Mask, keys: Tensor | None) -> Tensor:
         """Return what `Wo` projects, (B, T, H)."""
-        return self_attention(
+        context = self_attention(
             hidden,
             self.Wqkv.weight,
             None,
@@ -264,6 +275,7 @@ class _Attention(nn.Module):
             keys=keys,
             rotation=turn,
         )
+        return context if self.gate is None else gate_heads(context, hidden, self.gate)
 
 
 class _FeedForward(nn.Module):

@@ -64,6 +64,8 @@ def body_operations(config: BodyConfig, num_attended: float, *, is_causal: bool 
     """
     size, inner = config.hidden_size, config.intermediate_size
     projections = 4 * 2 * size * size  # query, key, value, output
+    if config.attention_gate:
+        projections += 2 * size * config.num_attention_heads
     if isinstance(config, ModernBertConfig):
         layers = 0.0
         for kind in config.attention_types:

@@ -83,8 +83,13 @@ def read_tensors(stored: dict[str, StoredTensor]) -> Iterator[tuple[str, Tensor]
 
 
 def write_tensors(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Write tensors as float32 into the folder's `model.safetensors`, in one step."""
-    plain = {name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in tensors.items()}
+    """Write tensors as float32 into the folder's `model.safetensors`, in one step; shared ones once for each name."""
+    plain: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        whole = tensor.detach().to("cpu", torch.float32).contiguous()
+        plain[name] = whole.clone() if whole.data_ptr() in places else whole
+        places.add(whole.data_ptr())
     temporary = folder / f"{WEIGHTS_FILE}.tmp"
     save_file(plain, temporary, metadata={"format": "pt"})
     temporary.replace(folder / WEIGHTS_FILE)

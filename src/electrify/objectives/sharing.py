@@ -7,9 +7,10 @@ sharing embeddings); on small budgets the discriminator then starts from what th
 """
 
 import torch
+from torch import nn
 
 from electrify.errors import ConfigError
-from electrify.models.heads import Discriminator, Generator
+from electrify.models.heads import Discriminator, Generator, Network, body_of
 from electrify.objectives.disentangled import DisentangledEmbedding
 
 _WORD_TABLES = {"ElectraModel": "word_embeddings", "ModernBertModel": "tok_embeddings"}
@@ -68,3 +69,34 @@ def share_layers(generator: Generator, discriminator: Discriminator | Generator)
     blocks = generator.body.blocks
     for index in range(len(blocks)):
         blocks[index] = discriminator.body.blocks[index]
+
+
+def make_layers_alike(network: Network) -> None:
+    """Give all layers of a network the weights of its first one, in place (ALBERT: Lan et al. 2020, section 3.1).
+
+    What layers have that is no weight stays their own, such as whether they look everywhere; a first layer that lacks a
+    norm, as in the modernbert body, leaves it to the second one to give.
+    """
+    for layer in body_of(network).blocks:
+        for name, part in layer.named_children():
+            if _has_weights(part):
+                setattr(layer, name, _first_with_weights(network, name))
+
+
+def layers_are_alike(network: Network) -> bool:
+    """Return whether all layers of a network have equal weights."""
+    return all(
+        torch.equal(tensor, dict(_first_with_weights(network, part).named_parameters())[name])
+        for layer in body_of(network).blocks
+        for part, inside in layer.named_children()
+        for name, tensor in inside.named_parameters()
+    )
+
+
+def _first_with_weights(network: Network, part: str) -> nn.Module:
+    found: list[nn.Module] = [getattr(layer, part) for layer in body_of(network).blocks]
+    return next(one for one in found if _has_weights(one))
+
+
+def _has_weights(part: nn.Module) -> bool:
+    return next(part.parameters(), None) is not None

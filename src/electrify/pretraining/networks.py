@@ -30,6 +30,12 @@ def encoder_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
             attention_probs_dropout_prob=model.attention_dropout,
             max_position_embeddings=model.max_positions,
             pad_token_id=tokenizer.pad_id,
+            attention_gate=model.attention_gate,
+            relative_bias=model.relative_bias,
+        )
+    if model.relative_bias:
+        raise ConfigError(
+            "model.relative_bias = true: the modernbert body knows distances by its rotary positions; leave it out."
         )
     if model.embedding_size not in (None, model.hidden_size):
         raise ConfigError(
@@ -47,6 +53,9 @@ def encoder_config(model: ModelConfig, tokenizer: Tokenizer) -> BodyConfig:
         attention_dropout=model.attention_dropout,
         max_position_embeddings=model.max_positions,
         local_attention=model.local_attention,
+        global_rope_theta=model.global_rope_theta,
+        local_rope_theta=model.local_rope_theta,
+        attention_gate=model.attention_gate,
         classifier_pooling="mean",  # nothing in this objective makes [CLS] a summary of its row
         global_attn_every_n_layers=model.global_attention_every,
         pad_token_id=tokenizer.pad_id,

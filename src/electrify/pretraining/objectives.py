@@ -31,7 +31,7 @@ from electrify.objectives.objective import AnyObjective
 from electrify.objectives.replace_mlm import ReplaceMLM
 from electrify.objectives.rows import Masker
 from electrify.objectives.rtd import ReplacedTokenDetection
-from electrify.objectives.sharing import share_embeddings, share_layers
+from electrify.objectives.sharing import make_layers_alike, share_embeddings, share_layers
 from electrify.objectives.two_towers import TwoTowers
 from electrify.pretraining.networks import encoder_config
 
@@ -57,7 +57,16 @@ def build_objective(config: PretrainConfig, tokenizer: Tokenizer) -> AnyObjectiv
         ConfigError: If sizes do not fit each other.
     """
     networks = build_networks(config, network_configs(config, tokenizer))
-    return OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
+    objective = OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
+    share_within(config, objective)
+    return objective
+
+
+def share_within(config: PretrainConfig, objective: AnyObjective) -> None:
+    """Let the layers of each network share what the config says, in place."""
+    if config.model.layers_alike:
+        for network in objective.trained():
+            make_layers_alike(network)
 
 
 def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDetection:

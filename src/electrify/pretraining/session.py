@@ -95,6 +95,8 @@ class Session:
         kind = self.config.optimizer.kind
         if self.parallel.kind == "fsdp" and kind in ("lion", "lamb"):
             raise ConfigError(f'optimizer.kind = "{kind}" needs whole tensors; set training.parallel = "ddp".')
+        if self.parallel.kind == "fsdp" and self.config.model.layers_alike:
+            raise ConfigError('model.layers_alike needs whole tensors; set training.parallel = "ddp".')
         self.optimizer = Optimizer(
             group_parameters(self.objective, self.start), self.config.optimizer, inner=find_inner(self.objective)
         )

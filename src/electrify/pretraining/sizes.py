@@ -14,7 +14,16 @@ from electrify.models.build import generator_config
 from electrify.models.electra import ElectraConfig
 from electrify.models.heads import BodyConfig, Network, body_of
 from electrify.models.modernbert import ModernBertConfig
+from electrify.objectives.sharing import layers_are_alike
 from electrify.pretraining.networks import encoder_config
+
+_REACH = {
+    "max_positions": "max_position_embeddings",
+    "local_attention": "local_attention",
+    "global_rope_theta": "global_rope_theta",
+    "local_rope_theta": "local_rope_theta",
+}
+"""Settings of the modernbert body that may change when a run starts from a published network; their published names."""
 
 
 def all_configs(
@@ -72,6 +81,25 @@ def _with_dropout(config: BodyConfig, model: ModelConfig) -> BodyConfig:
     )
 
 
+def with_reach(config: BodyConfig, explicit: Mapping[str, Any]) -> BodyConfig:
+    """Return a published config with what the user gave of settings that no tensor is sized by.
+
+    In the modernbert body these are how far it reads and how fast the rotary angles turn, so a trained network can be
+    made to read longer inputs; the electra body has a vector for each position and stays as it is.
+
+    Args:
+        config: The published one.
+        explicit: Settings of the section `model` that the user gave.
+
+    Raises:
+        ConfigError: If a value is out of range.
+    """
+    if isinstance(config, ElectraConfig):
+        return config
+    values = {_REACH[name]: value for name, value in explicit.items() if name in _REACH}
+    return replace(config, **values)
+
+
 def resolve(model: ModelConfig, configs: dict[str, BodyConfig], loaded: dict[str, Network]) -> ModelConfig:
     """Return the section `model` as it is with the folder's networks.
 
@@ -93,6 +121,11 @@ def resolve(model: ModelConfig, configs: dict[str, BodyConfig], loaded: dict[str
     if isinstance(large, ModernBertConfig):
         values["local_attention"] = large.local_attention
         values["global_attention_every"] = large.global_attn_every_n_layers
+        values["global_rope_theta"] = large.global_rope_theta
+        values["local_rope_theta"] = large.local_rope_theta
+    for name in ("attention_gate", "relative_bias"):
+        values[name] = name in large.own_parts
+    values["layers_alike"] = model.layers_alike and all(layers_are_alike(network) for network in loaded.values())
     if others:
         small = others[0]
         if "generator" in loaded:

@@ -3,8 +3,9 @@
 Any objective's networks can start any other's: what becomes the first network of a run is looked for under its own name
 and then under the others that such a network is published by; its head comes along where it does the same job. Sizes
 come from the published configs, for a network that is built new from the recipe; what the recipe says of dropout
-counts for all. Before training begins, everything that depends on the folder is written into the run's `start.json`,
-so a run can be resumed when the folder it came from is gone.
+counts for all. How far a modernbert body reads has no tensor of its own, so there the user's word counts. Before
+training begins, everything that depends on the folder is written into the run's `start.json`, so a run can be resumed
+when the folder it came from is gone.
 """
 
 import json
@@ -27,8 +28,8 @@ from electrify.models.heads import BodyConfig, Network, body_of
 from electrify.models.modernbert import ModernBertModel
 from electrify.objectives.disentangled import DisentangledEmbedding
 from electrify.objectives.objective import AnyObjective
-from electrify.pretraining.objectives import OBJECTIVES, build_networks
-from electrify.pretraining.sizes import all_configs, refuse_contradiction, resolve
+from electrify.pretraining.objectives import OBJECTIVES, build_networks, share_within
+from electrify.pretraining.sizes import all_configs, refuse_contradiction, resolve, with_reach
 from electrify.training.optimizers import ParameterGroup, split_by_decay
 
 _LOG = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
     Args:
         config: With `init_from`.
         tokenizer: Of the data; must be the folder's.
-        explicit: Settings of the section `model` that the user gave, which must not contradict the folder.
+        explicit: Settings of the section `model` that the user gave: what no tensor is sized by changes, the rest must
+            not contradict the folder.
 
     Raises:
         CheckpointError: If the folder holds no network that a run can start from, or the two do not belong together.
@@ -77,7 +79,7 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
         resolve_folder(place)  # compares its files with its manifest
         _check_tokenizer(place, tokenizer)
     loaded = {role: _load(place, role) for role, place in places.items()}
-    found = {role: network.config for role, network in loaded.items()}
+    found = {role: with_reach(network.config, explicit) for role, network in loaded.items()}
     configs = all_configs(found, config, tokenizer, folder, roles=roles)
     model = resolve(config.model, configs, loaded)
     refuse_contradiction(explicit, model, folder)
@@ -142,6 +144,7 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Sta
         old |= {id(one) for one in _take_layers(networks[first], networks["generator"])}
     lines = [f"{role}: {_describe(start, role, network)}." for role, network in networks.items()]
     objective = OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
+    share_within(config, objective)
     if not start.loaded:
         return objective, start
     old |= {id(part.delta) for part in objective.modules() if isinstance(part, DisentangledEmbedding)}

@@ -68,10 +68,11 @@ def pretrain_apart(recipe: str | Path, *, output: str | Path, overrides: Mapping
         if process.poll() is None:
             process.terminate()
             process.communicate()
-    _raise_what(reply, process.returncode, Path(output))
-    if stop:
+    if reply or not stop:
+        _raise_what(reply, process.returncode, Path(output))
+    if stop:  # before the run listened, or when it was finished
         name = signal.Signals(stop.signal_number).name
-        raise RunStopped(f"stopped by {name} when {output} was finished. The same call goes on.", stop.signal_number)
+        raise RunStopped(f"stopped by {name}. The same call goes on.", stop.signal_number)
 
 
 def _converse(process: subprocess.Popen[str], request: str, stop: StopRequest) -> str:
@@ -116,6 +117,8 @@ def main() -> None:
         pretrain(request["recipe"], output=request["output"], overrides=request["overrides"], resume=True)
     except ElectrifyError as problem:
         reply = {"error": type(problem).__name__, "message": str(problem)}
+    except OSError as problem:
+        reply = {"error": ElectrifyError.__name__, "message": f"{problem.filename}: {problem.strerror}."}
     except RunStopped as stopped:
         reply = {"error": RunStopped.__name__, "message": str(stopped), "signal_number": stopped.signal_number}
     with replies:

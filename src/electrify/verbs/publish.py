@@ -1,5 +1,6 @@
 """Published folders: networks, tokenizer and a model card that says what ran."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def publish_networks(
     tokenizer, networks = shards.tokenizer(), objective.networks()
     for role, network in networks.items():
         others = [other for other in networks if other != role]
-        card = _model_card(role, type(network).__name__, objective.title, others, config, report, shards)
+        own_parts = network.config.own_parts
+        card = _model_card(role, type(network).__name__, own_parts, objective.title, others, config, report, shards)
         ours = {
             "version": __version__,
             "role": role,
@@ -64,6 +66,7 @@ def publish_networks(
 def _model_card(
     role: str,
     network: str,
+    own_parts: Sequence[str],
     objective: str,
     others: list[str],
     config: PretrainConfig,
@@ -89,8 +92,17 @@ def _model_card(
         "tokens a second": f"{report.tokens_per_s:,.0f}",
     }
     results = {key: f"{value:.4f}" for key, value in report.validation.items()}
+    example = f"""```python
+from transformers import {auto_class}, AutoTokenizer
+
+model = {auto_class}.from_pretrained("PATH")
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+```"""
+    if own_parts:
+        named = ", ".join(own_parts)
+        example = f"Its body has parts that no published class has ({named}), so it opens with electrify alone."
     return f"""---
-library_name: transformers
+library_name: {"electrify" if own_parts else "transformers"}
 tags: [electrify, {objective.replace(" ", "-")}, {config.model.body}]
 ---
 
@@ -100,12 +112,7 @@ tags: [electrify, {objective.replace(" ", "-")}, {config.model.body}]
         f", together with its {' and '.join(others)}" if others else ""
     }.
 
-```python
-from transformers import {auto_class}, AutoTokenizer
-
-model = {auto_class}.from_pretrained("PATH")
-tokenizer = AutoTokenizer.from_pretrained("PATH")
-```
+{example}
 
 ## Data
 
