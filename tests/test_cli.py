@@ -54,6 +54,13 @@ def succeeds(run: Run, *words: object) -> Any:
     return json.loads(out)
 
 
+def test_a_published_vocabulary_is_taken_over_without_a_corpus(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##b"]) + "\n")
+    taken = succeeds(run, "tokenizer", "--from", tmp_path / "vocab.txt", "--output", tmp_path / "taken")
+    assert (taken["vocab_size"], taken["num_documents"]) == (7, 0)
+    assert "--from" in fails(run, "tokenizer", "--output", tmp_path / "none")
+
+
 def test_whole_way_from_text_to_predictions(run: Run, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.txt", num_documents=60)
     train = write_examples(tmp_path / "train.jsonl", num_examples=24)

@@ -12,7 +12,7 @@ from electrify.config import CleaningConfig, ExecutorConfig
 
 @app.command
 def tokenizer(
-    corpus: list[Path],
+    corpus: tuple[Path, ...] = (),
     /,
     *,
     output: Path,
