@@ -61,7 +61,9 @@ def build_tokenizer(
     started = time.monotonic()
     output = Path(output)
     if bool(corpus) == (from_ is not None):
-        raise ConfigError("Give either a corpus to learn a vocabulary from, or a published tokenizer with --from (from_).")
+        raise ConfigError(
+            "Give either a corpus to learn a vocabulary from, or a published tokenizer with --from (from_)."
+        )
     refuse_existing(output, overwrite=overwrite)
     options = source_options or SourceOptions()
     documents = _Documents(find_files(corpus) if from_ is None else [], options)
