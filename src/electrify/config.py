@@ -36,7 +36,7 @@ class ModelConfig(Section):
     """The networks. Of two, the sizes are those of the one that is fine-tuned later; generator_* are of the other."""
 
     body: Literal["electra", "modernbert"] = "modernbert"
-    """Kind of network: "electra", as published, or "modernbert" (pre-norm, rotary positions, GeGLU)."""
+    """Kind of network: "electra", as published, or "modernbert" (pre-norm, rotary positions, GeGLU); span has T5's."""
     hidden_size: Positive = 128
     """Width of the discriminator, or of what stands in its place."""
     num_layers: Positive = 4
@@ -76,11 +76,17 @@ class ModelConfig(Section):
     embedding_init: Literal["normal", "cooccurrence"] = "normal"
     """How token embeddings start: "normal" at random, "cooccurrence" from which tokens stand near which in the data."""
     embedding_std: Rate | None = None
-    """Standard deviation of token embeddings at the start, 0.02 if not given; larger ones keep more of it."""
+    """Standard deviation of token embeddings at first, 0.02 if not given; larger ones keep more of it; not of span."""
     share_layers: bool = False
     """Kinds with a generator: whether its layers are the discriminator's lowest; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"
     """electra, rtd, electra-15: how the discriminator's last layer starts; "glorot" as in the original's code."""
+    decoder_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """span: layers of the decoder, relative to the encoder."""
+    feed_forward: Literal["gated-gelu", "relu"] = "gated-gelu"
+    """span: feed-forward layers of T5 v1.1 or of T5."""
+    output_matrix: Literal["tied", "own"] = "tied"
+    """span: whether words are scored with their embeddings, as in T5, or with a matrix of its own, as in T5 v1.1."""
 
 
 class MaskingConfig(Section):
@@ -100,6 +106,8 @@ class MaskingConfig(Section):
     """span: probability that a span ends after each of its words."""
     max_span_words: Positive = 10
     """span: most words of a span."""
+    mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
+    """objective span: mean tokens of a hidden span; unit and what is shown in its place mean nothing there."""
     share_of: Literal["candidates", "all_tokens"] = "candidates"
     """What the share is taken of: tokens that may be chosen, or all including [CLS] and [SEP] (as the original)."""
     draw: Literal["distinct", "with_replacement"] = "distinct"
@@ -119,8 +127,10 @@ class MaskingConfig(Section):
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
-    kind: Literal["rtd", "mlm", "clm", "hybrid", "electric", "electra-15", "replace-mlm", "all-tokens-mlm"] = "rtd"
-    """What is trained: "rtd", replaced token detection; "mlm", BERT's; "clm", GPT's; others: docs/objectives.md."""
+    kind: Literal["rtd", "mlm", "clm", "span", "hybrid", "electric", "electra-15", "replace-mlm", "all-tokens-mlm"] = (
+        "rtd"
+    )
+    """What is trained: "rtd" (ELECTRA), "mlm" (BERT), "clm" (GPT), "span" (T5), and others: docs/objectives.md."""
     gen_weight: NotNegative = 1.0
     """Kinds with a generator, electric: weight of its loss, or of the noise model's."""
     disc_weight: NotNegative = 50.0
@@ -131,6 +141,8 @@ class ObjectiveConfig(Section):
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
     causal_share: OpenShare = 0.0625
     """hybrid: share of rows that are read from left to right, and weight of their loss; one in 16 as GPT-BERT."""
+    copy_share: Probability = 0.0
+    """span: share of rows that are shown whole and have to be repeated, and weight of their loss."""
     temperature: Rate = 1.0
     """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
     temperature_start: Rate | None = None

@@ -171,3 +171,18 @@ def test_continuing_pieces_are_those_that_wordpiece_marks() -> None:
     assert from_vocabulary(tokens, is_cased=True).continuing_ids == (6, 8)
     other = tokenizers.Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, []))
     assert Tokenizer(other).continuing_ids is None
+
+
+def test_new_special_tokens_come_behind_all_others_and_known_ones_keep_their_ids(tmp_path: Path) -> None:
+    tokenizer = from_vocabulary([*SPECIAL_TOKENS, "a", "<extra_id_1>", "b"], is_cased=True)
+    extended = tokenizer.with_special_tokens(["<extra_id_0>", "<extra_id_1>", "<extra_id_2>"])
+    assert extended.token_ids(["<extra_id_0>", "<extra_id_1>", "<extra_id_2>"]) == (8, 6, 9)
+    assert (tokenizer.vocab_size, extended.vocab_size) == (8, 10)
+    text = "a<extra_id_2> b <extra_id_1>"
+    ids = extended.encode([text], max_length=20)[0].input_ids
+    assert ids[1:-1] == [5, 9, 7, 6]
+    assert extended.encode_plain(["a b"]) == tokenizer.encode_plain(["a b"])
+    extended.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs(text)["input_ids"] == load_tokenizer(tmp_path).encode([text], max_length=20)[0].input_ids == ids
+    assert theirs.decode(ids, skip_special_tokens=True) == "a b"

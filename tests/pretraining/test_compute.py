@@ -11,7 +11,8 @@ from electrify.data.shards import open_shards
 from electrify.models.electra import ElectraConfig
 from electrify.models.modernbert import ModernBertConfig
 from electrify.models.operations import body_operations
-from electrify.pretraining.compute import row_cost, rows_of, steps_for, token_cost
+from electrify.models.t5_config import T5Config
+from electrify.pretraining.compute import row_cost, rows_of, span_cost, steps_for, token_cost
 
 LARGE = ElectraConfig(
     vocab_size=100, hidden_size=8, embedding_size=4, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
@@ -64,6 +65,44 @@ def test_a_mask_rate_that_changes_counts_with_its_mean() -> None:
         return token_cost(config, LARGE, SMALL, length=10, num_attended=10)
 
     assert cost(mask_prob=0.4, mask_prob_end=0.2) == pytest.approx(cost(mask_prob=0.3))
+
+
+T5 = T5Config(vocab_size=100, d_model=8, d_kv=3, d_ff=16, num_layers=2, num_decoder_layers=1, num_heads=2)
+
+
+def read_by_hand(num_read: float) -> float:
+    """Of one token that is read among so many: two layers of queries, keys, values, output, scores and ReLU part."""
+    return 2 * (4 * 2 * 8 * 6 + 4 * num_read * 6 + 2 * 2 * 8 * 16)
+
+
+def written_by_hand(num_written: float, num_read: float) -> float:
+    """Of one written token: itself and those before it, the encoder's states, the ReLU part, the vocabulary."""
+    before = 4 * 2 * 8 * 6 + 4 * (num_written + 1) / 2 * 6
+    across = 2 * 2 * 8 * 6 + 2 * 2 * 8 * 6 * num_read / num_written + 4 * num_read * 6
+    return before + across + 2 * 2 * 8 * 16 + 2 * 8 * 100
+
+
+def test_span_corruption_by_hand() -> None:
+    """Rows of 26, 24 not special: 6 hidden in 2 spans, so 22 are read and 9 written."""
+    cost = span_cost(config_of("span"), T5, length=26, num_attended=26)
+    assert cost * 26 == pytest.approx(3 * (22 * read_by_hand(22) + 9 * written_by_hand(9, 22)), rel=1e-12)
+    copying = span_cost(config_of("span", copy_share=0.999999), T5, length=26, num_attended=26)
+    assert copying * 26 == pytest.approx(3 * (26 * read_by_hand(26) + 25 * written_by_hand(25, 26)), rel=1e-5)
+
+
+def test_a_run_of_span_corruption_has_a_price(shards: Path) -> None:
+    folder = open_shards(shards)
+    deep, flat = (
+        row_cost(
+            recipes.load_recipe(
+                "tiny", settings(shards, model={"decoder_layer_ratio": ratio}, objective={"kind": "span"})
+            ),
+            folder,
+        )
+        for ratio in (1.0, 0.5)
+    )
+    assert deep.tokens == flat.tokens
+    assert 0.5 < flat.operations / deep.operations < 1
 
 
 def test_local_and_causal_attention_see_fewer_tokens() -> None:

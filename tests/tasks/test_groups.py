@@ -5,6 +5,8 @@ from support.networks import ELECTRA, MODERNBERT
 from electrify.errors import ConfigError
 from electrify.models.electra_heads import ElectraForSequenceClassification
 from electrify.models.modernbert_heads import ModernBertForSequenceClassification
+from electrify.models.t5_config import T5Config
+from electrify.models.t5_heads import T5EncoderForSequenceClassification
 from electrify.tasks.groups import freeze, layerwise_groups
 
 BOTH = pytest.mark.parametrize(
@@ -33,6 +35,14 @@ def test_rates_fall_from_layer_to_layer(network_type, config, form, top) -> None
             assert scale == top / 4
         elif "classifier" in name or ".head." in name:
             assert scale == 1
+
+
+def test_rates_fall_in_a_t5_encoder_too() -> None:
+    config = T5Config(vocab_size=40, d_model=8, d_kv=4, d_ff=8, num_layers=2, num_heads=2)
+    found = scales(T5EncoderForSequenceClassification(config, num_labels=2), "paper")
+    expected = {"shared": 0.125, "block.0": 0.25, "block.1": 0.5, "final_layer_norm": 0.5, "classification_head": 1}
+    for part, scale in expected.items():
+        assert {value for name, value in found.items() if part in name} == {scale}
 
 
 @BOTH

@@ -1,19 +1,24 @@
 """Texts are continued by what the softmax says, cut and sharpened as asked, the same for the same seed."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from support.runs import BODIES, run
+import transformers
+from support.runs import BODIES, run, settings
 
 from electrify import cli
 from electrify.data.tokenizer import load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys
-from electrify.verbs.generate import choose, generate
-from electrify.verbs.loading import load_decoder
+from electrify.verbs.detect import detect
+from electrify.verbs.fill import fill
+from electrify.verbs.generate import choose, fill_in, generate
+from electrify.verbs.loading import load_writer
+from electrify.verbs.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def decoders(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 @pytest.mark.parametrize("body", BODIES)
 def test_temperature_zero_takes_the_most_likely_token_each_time(body: str, decoders: dict[str, Path]) -> None:
     folder = decoders[body]
-    network, tokenizer = load_decoder(folder), load_tokenizer(folder)
+    network, tokenizer = load_writer(folder), load_tokenizer(folder)
     result = generate(folder, "the cat", max_tokens=4, temperature=0)
     ids = tokenizer.encode(["the cat"], max_length=32)[0].input_ids[:-1]
     for token in result.tokens:
@@ -96,3 +101,81 @@ def test_command_prints_the_continuation_or_all_about_it(
     expected = generate(decoders["electra"], "the cat", max_tokens=3, temperature=0)
     assert out.startswith(f"the cat {expected.text}".strip())
     assert json.loads(out[out.index("{") :])["tokens"] == expected.tokens
+
+
+@pytest.fixture(scope="module")
+def seq2seq(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that has begun to learn to fill in and to copy."""
+    folder = tmp_path_factory.mktemp("seq2seq") / "run"
+    run(
+        shards,
+        folder,
+        model={"hidden_size": 32, "intermediate_size": 64},
+        masking={"mask_prob": 0.15, "mean_span_tokens": 1.5},
+        objective={"kind": "span", "copy_share": 0.25},
+        optimizer={"learning_rate": 5e-3},
+        schedule={"num_steps": 150},
+        training={"batch_size": 32},
+        evaluation={"every_steps": 150, "num_rows": 39},
+        checkpoint={"every_steps": 150},
+    )
+    return folder / "encoder_decoder"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["the cat <extra_id_0> in the house and eats <extra_id_1> .", "the owl hoots in the forest and eats mice .", ""],
+)
+def test_an_encoder_decoder_writes_what_it_writes_in_transformers(prompt: str, seq2seq: Path) -> None:
+    result = generate(seq2seq, prompt, temperature=0, max_tokens=20)
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(seq2seq)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(seq2seq)
+    written = theirs.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=20, do_sample=False)[0]
+    has_ended = written[-1] == tokenizer.sep_token_id
+    assert tokenizer.convert_ids_to_tokens(written)[1 : -1 if has_ended else None] == result.tokens
+    assert result.ended_by == ("end of text" if has_ended else "max_tokens")
+
+
+def test_hidden_spans_are_filled_in(seq2seq: Path) -> None:
+    result = generate(seq2seq, "the cat <extra_id_0> in the house and eats <extra_id_1> .", temperature=0)
+    assert result.tokens[0] == "<extra_id_0>"
+    spans = re.match(r"<extra_id_0> (.+?) <extra_id_1> (.+?)( <extra_id|$)", result.text)
+    assert spans is not None
+    assert result.whole == f"the cat {spans[1]} in the house and eats {spans[2]} ."
+
+
+def test_what_has_no_sentinel_is_turned_into_a_text(seq2seq: Path) -> None:
+    result = generate(seq2seq, "the owl hoots in the forest and eats mice .", temperature=0)
+    assert result.whole == result.text
+    assert "<extra_id" not in result.whole
+
+
+def test_the_last_sentinel_has_the_last_id(seq2seq: Path) -> None:
+    assert load_tokenizer(seq2seq).token_ids(["<extra_id_99>"]) == (load_writer(seq2seq).config.vocab_size - 1,)
+
+
+def test_sentinels_without_an_answer_stay(seq2seq: Path) -> None:
+    tokenizer = load_tokenizer(seq2seq)
+    written = tokenizer.token_ids(["cat", "<extra_id_1>", "fish", "bones", "<extra_id_7>", "<extra_id_1>", "mice"])
+    filled = fill_in("the <extra_id_0> eats <extra_id_1> .", written, tokenizer)
+    assert filled == "the <extra_id_0> eats fish bones ."
+
+
+def test_an_encoder_decoder_keeps_its_length_too(seq2seq: Path) -> None:
+    result = generate(seq2seq, "", max_tokens=100, temperature=5.0, seed=2)
+    assert len(result.tokens) <= 31
+    with pytest.raises(DataError, match="the model reads only 32"):
+        generate(seq2seq, "cat " * 40)
+
+
+def test_an_encoder_decoder_does_no_other_job(seq2seq: Path) -> None:
+    with pytest.raises(CheckpointError, match="is no masked language model"):
+        fill(seq2seq, "the [MASK]", top=1)
+    with pytest.raises(CheckpointError, match="is no token detector"):
+        detect(seq2seq, ["the cat"])
+
+
+def test_no_pair_of_networks_starts_from_an_encoder_decoder(seq2seq: Path, shards: Path, tmp_path: Path) -> None:
+    overrides = {**settings(shards), "init_from": str(seq2seq)}
+    with pytest.raises(CheckpointError, match="holds a T5 network"):
+        pretrain("tiny", output=tmp_path / "run", overrides=overrides)

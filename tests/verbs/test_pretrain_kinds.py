@@ -21,6 +21,7 @@ from electrify.verbs.generate import generate
 
 FILLED_BY = {"mlm": "encoder", "replace-mlm": "generator", "all-tokens-mlm": "generator", "hybrid": "encoder"}
 KINDS = tuple(kind for kind in OBJECTIVES if kind != "rtd")  # which all other tests of runs are about
+SHARDED = ("all-tokens-mlm", "hybrid", "electric", "span")
 DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
 
 
@@ -59,7 +60,10 @@ def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "parallel"),
-    [*((kind, "ddp") for kind in KINDS), ("all-tokens-mlm", "fsdp"), ("hybrid", "fsdp"), ("electric", "fsdp")],
+    [
+        *((kind, "ddp") for kind in KINDS),
+        *((kind, "fsdp") for kind in ("all-tokens-mlm", "hybrid", "electric", "span")),
+    ],
 )
 def test_two_processes_train_what_one_does(kind: str, parallel: str, shards: Path, runs: Any, tmp_path: Path) -> None:
     process = start(shards, tmp_path / "run", processes=2, **of_kind(kind, training={"parallel": parallel}))
@@ -128,6 +132,7 @@ def test_the_first_network_of_a_run_is_fine_tuned(
         ("mlm", {"mlm_loss": 1.6}, {"mlm_accuracy": 0.5}),  # 3.5 at the start, 2.88 by frequency alone
         ("clm", {"clm_loss": 1.2}, {"clm_accuracy": 0.6}),
         ("hybrid", {"mlm_loss": 1.6, "clm_loss": 2.2}, {"clm_accuracy": 0.4}),
+        ("span", {"span_loss": 1.8, "hidden_nats": 2.6}, {"span_accuracy": 0.5}),
         ("electric", {"noise_loss": 1.0, "nce_loss": 0.5}, {"mean_log_likelihood": -1.0}),
         ("electra-15", {"gen_loss": 2.2}, {"disc_auc": 0.75}),
         ("replace-mlm", {"gen_loss": 1.6, "mlm_loss": 2.2}, {"mlm_accuracy": 0.4}),

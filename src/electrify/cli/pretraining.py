@@ -121,11 +121,11 @@ def generate(
     seed: int = 0,
     json: Json = False,
 ) -> None:
-    """Continue a text.
+    """Continue a text, or fill in its <extra_id_0>, <extra_id_1>, … with a network trained by span corruption.
 
     Args:
-        folder: Folder of a causal language model, such as a run's decoder.
-        prompt: What to continue; may be empty.
+        folder: Folder of a causal language model or T5 network, such as a run's decoder or encoder_decoder.
+        prompt: What to continue or fill in; may be empty.
         max_tokens: Longest continuation in tokens.
         temperature: Of the softmax; below 1 is sharper, 0 always takes the most likely token.
         top_p: Draw from the most likely tokens that hold so much of the probability together.
@@ -134,7 +134,7 @@ def generate(
     from electrify.verbs.generate import generate as run
 
     result = run(folder, prompt, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    lines = [f"{prompt} {result.text}".strip(), f"({len(result.tokens)} tokens; ended by {result.ended_by})"]
+    lines = [result.whole, f"({len(result.tokens)} tokens; ended by {result.ended_by})"]
     show(asdict(result), as_json=json, lines=lines)
 
 

@@ -100,6 +100,19 @@ class Tokenizer:
         token_id: int | None = self._backend.token_to_id(token)
         return token_id
 
+    def token_ids(self, tokens: Sequence[str]) -> tuple[int, ...]:
+        """Return the ids of tokens; KeyError if one is not in the vocabulary."""
+        vocabulary = self._backend.get_vocab(with_added_tokens=True)
+        return tuple(vocabulary[token] for token in tokens)
+
+    def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
+        """Return a tokenizer that also knows some special tokens; those that are new get the next ids, in order."""
+        if not tokens:
+            return self
+        backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+        return Tokenizer(backend)
+
     @cached_property
     def continuing_ids(self) -> tuple[int, ...] | None:
         """Ids of the pieces that continue a word, as WordPiece marks them ("##ing"), sorted; None in other kinds."""

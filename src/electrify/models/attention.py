@@ -98,16 +98,26 @@ def _has_varlen(x: Tensor) -> bool:
     return x.device.type == "cuda" and score_dtype(x) in (torch.bfloat16, torch.float16)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Mask, dropout: Dropout, keys: Tensor | None) -> Tensor:
-    """Mix the values by how well keys fit queries; scores are divided by √D.
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    mask: Mask,
+    dropout: Dropout,
+    keys: Tensor | None,
+    scale: float | None = None,
+) -> Tensor:
+    """Mix the values by how well keys fit queries.
 
     Args:
         query: (B, A, T, D).
-        key: (B, A, T, D).
-        value: (B, A, T, D).
+        key: (B, A, S, D); S = T where a row looks at itself.
+        value: (B, A, S, D).
         mask: Who may look at whom; its bias is of the queries' type.
         dropout: Applied to the probabilities; never active where the mask has borders.
         keys: One dropout key a row, (B,) int64, or None for no dropout.
+        scale: Factor on the scores, 1/√D if not given; never given where the mask has borders or blocks.
 
     Returns:
         (B, A, T, D).
@@ -123,14 +133,23 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Mask, dropout: Dr
     is_slow_fused = query.device.type == "cpu" and query.dtype == torch.bfloat16
     has_gradient = bias is not None and bias.requires_grad  # of which fused kernels know nothing
     if is_slow_fused or has_gradient or dropout.is_active(keys):
-        return _plain(query, key, value, bias=bias, dropout=dropout, keys=keys)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return _plain(query, key, value, bias=bias, dropout=dropout, keys=keys, scale=scale)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
 
 
 def _plain(
-    query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None, dropout: Dropout, keys: Tensor | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    bias: Tensor | None,
+    dropout: Dropout,
+    keys: Tensor | None,
+    scale: float | None,
 ) -> Tensor:
-    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))  # (B, A, T, T)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scaled = query if factor == 1 else query * factor
+    scores = torch.matmul(scaled, key.transpose(-1, -2))  # (B, A, T, S)
     if bias is not None:
         scores = scores + bias
     return torch.matmul(dropout(scores.softmax(-1), keys), value)

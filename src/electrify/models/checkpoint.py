@@ -6,6 +6,7 @@ prefix ("electra.", "model.") is put on or taken off where a bare body meets a n
 `config.json` lies under one key, "electrify".
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from electrify.models.electra_heads import (
     ElectraForSequenceClassification,
     ElectraForTokenClassification,
 )
-from electrify.models.heads import BodyConfig, Network
+from electrify.models.heads import AnyConfig, Body, Network, body_of
 from electrify.models.hub import resolve_folder
 from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.labels import REPLACED_TOKEN_LABELS
@@ -52,6 +53,14 @@ from electrify.models.question_heads import (
     ModernBertForJointQuestionAnswering,
     ModernBertForQuestionAnswering,
 )
+from electrify.models.t5 import T5EncoderModel
+from electrify.models.t5_config import T5Config
+from electrify.models.t5_heads import (
+    T5EncoderForSequenceClassification,
+    T5ForConditionalGeneration,
+    T5ForTokenClassification,
+)
+from electrify.models.t5_names import OUTPUT, stored_for
 from electrify.models.weights import StoredTensor, read_headers, read_tensors, write_tensors
 
 __all__ = ["load_model", "read_config", "resolve_folder", "save_model", "saved_network"]
@@ -81,6 +90,10 @@ _NETWORKS: dict[str, type[Network]] = {
         ModernBertForJointQuestionAnswering,
         ModernBertForMultipleChoice,
         ModernBertForIntentAndSlots,
+        T5EncoderModel,
+        T5ForConditionalGeneration,
+        T5ForTokenClassification,
+        T5EncoderForSequenceClassification,
     )
 }
 _CLASSIFIERS = (
@@ -90,9 +103,15 @@ _CLASSIFIERS = (
     ModernBertForTokenClassification,
     ElectraForIntentAndSlots,
     ModernBertForIntentAndSlots,
+    T5ForTokenClassification,
+    T5EncoderForSequenceClassification,
 )
 _CAUSAL = (ElectraForCausalLM, ModernBertDecoderForCausalLM)
-_PREFIXES = {ElectraConfig: "electra.", ModernBertConfig: "model."}
+_PREFIXES: dict[type[AnyConfig], str] = {
+    ElectraConfig: "electra.",
+    ModernBertConfig: "model.",
+    T5Config: "transformer.",
+}
 """What stands before the names of a body's parameters in a network with a head."""
 _PUBLISHED_AS = {"ModernBertForPreTraining": "ModernBertForTokenClassification"}
 """Class names in `architectures`, where they differ from ours."""
@@ -187,7 +206,7 @@ def load_model(
     num_labels: int | None = None,
     labels: Sequence[str] | None = None,
 ) -> Any:
-    """Open a published folder of an ELECTRA or ModernBERT network.
+    """Open a published folder of an ELECTRA, ModernBERT or T5 network.
 
     Names, shapes and types are compared with what the config asks for before any parameter is allocated.
 
@@ -216,17 +235,22 @@ def load_model(
         labels = _saved_labels(settings, path=path)
     if network_type is ModernBertForPreTraining and not new_head:
         _check_is_discriminator(settings, path=path)
-    is_bare = issubclass(network_type, ElectraModel | ModernBertModel)
+    is_bare = issubclass(network_type, Body)
     if not (is_bare or new_head) and is_causal(settings) != (network_type in _CAUSAL):
         raise CheckpointError(
             f"{path}: holds {' and '.join(map(str, settings.get('architectures') or ['a network']))}, which does not "
             f"open as {network_type.__name__}: one reads from left to right, the other does not."
         )
+    stored = read_headers(folder)
+    if isinstance(config, T5Config):
+        stored = stored_for(network_type, stored)
+        if not config.scale_decoder_outputs:  # the file says whether the output matrix is one of its own
+            config = dataclasses.replace(config, tie_word_embeddings=OUTPUT not in stored)
     model = _build(network_type, config, num_labels=num_labels, labels=labels)
     has_decoder_names = is_decoder(settings)
     expected = decoder_tensors(model.state_dict()) if has_decoder_names else model.state_dict()
     matched = match_tensors(
-        read_headers(folder),
+        stored,
         {name: tuple(tensor.shape) for name, tensor in expected.items()},
         prefix=_PREFIXES[type(config)],
         is_bare_body=is_bare,
@@ -234,7 +258,7 @@ def load_model(
         folder=folder,
     )
     _fill(model, matched, has_decoder_names=has_decoder_names)
-    if new_head and not isinstance(model, ElectraModel | ModernBertModel):
+    if new_head and not isinstance(model, Body):
         model.reset_head()
         _log.info("%s: the head of %s is new", folder, network_type.__name__)
     return model
@@ -242,7 +266,7 @@ def load_model(
 
 def _build(
     network: type[Network],
-    config: BodyConfig,
+    config: AnyConfig,
     *,
     num_labels: int | None = None,
     labels: Sequence[str] | None = None,
@@ -275,7 +299,7 @@ def _fill(model: Network, matched: dict[str, StoredTensor], *, has_decoder_names
             parameters[name].copy_(tensor)
         else:
             copies[name] = tensor
-    body = model if isinstance(model, ElectraModel | ModernBertModel) else model.body
+    body = body_of(model)
     for name, tensor in copies.items():
         if not torch.equal(tensor.float(), body.word_embeddings.weight):
             raise CheckpointError(

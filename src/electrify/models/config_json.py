@@ -11,8 +11,10 @@ from typing import Any
 from electrify.errors import CheckpointError, ConfigError, did_you_mean
 from electrify.files import read_json, refuse_outside
 from electrify.models.electra import ElectraConfig
+from electrify.models.heads import AnyConfig
 from electrify.models.limits import HIGHEST_NUM_LAYERS
 from electrify.models.modernbert import FULL, SLIDING, ModernBertConfig
+from electrify.models.t5_config import GATED_GELU, T5Config
 
 CONFIG_FILE = "config.json"
 _REMOTE_CODE = ("auto_map", "custom_pipelines", "trust_remote_code")
@@ -23,15 +25,16 @@ OWN = "electrify-"
 """Stands before the model type of a body with parts that no published class has, so that none opens it without them."""
 _OWN_PARTS = {"attention_gate", "relative_bias"}
 _CAUSAL_ELECTRA = ["ElectraForCausalLM"]
-_MODEL_TYPES: dict[str, type[ElectraConfig] | type[ModernBertConfig]] = {
+_MODEL_TYPES: dict[str, type[AnyConfig]] = {
     "electra": ElectraConfig,
     "modernbert": ModernBertConfig,
     DECODER: ModernBertConfig,
     f"{OWN}electra": ElectraConfig,
     f"{OWN}modernbert": ModernBertConfig,
     OWN + DECODER: ModernBertConfig,
+    "t5": T5Config,
 }
-_ONLY_SUPPORTED = {
+_ONLY_SUPPORTED: dict[str, dict[str, Any]] = {
     "electra": {
         "position_embedding_type": "absolute",
         "is_decoder": False,
@@ -50,11 +53,12 @@ _ONLY_SUPPORTED = {
         "tie_word_embeddings": True,
         "hidden_activation": "gelu",
     },
+    "t5": {"is_decoder": False},
 }
 """Settings that Transformers knows, with the only value that is built here."""
 
 
-def read_config(folder: str | Path) -> ElectraConfig | ModernBertConfig:
+def read_config(folder: str | Path) -> AnyConfig:
     """Read the settings of a published model folder.
 
     Args:
@@ -74,7 +78,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     return read_json(path, error=CheckpointError)
 
 
-def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig | ModernBertConfig:
+def config_from_dict(settings: dict[str, Any], *, path: Path) -> AnyConfig:
     """Build a body's config from the content of a `config.json`; `path` is for messages. Errors as `read_config`."""
     model_type = str(settings.get("model_type"))
     if model_type not in _MODEL_TYPES:
@@ -97,6 +101,8 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> ElectraConfig |
     if config_type is ModernBertConfig:
         values |= _rotary_bases(settings, path=path)
         values |= _layer_pattern(settings, path=path)
+    if config_type is T5Config:
+        values |= _t5_forms(settings, path=path)
     try:
         return config_type(**values)
     except ConfigError as problem:
@@ -113,7 +119,7 @@ def is_decoder(settings: dict[str, Any]) -> bool:
     return settings.get("model_type") in (DECODER, OWN + DECODER)
 
 
-def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool = False) -> dict[str, Any]:
+def config_to_dict(config: AnyConfig, *, is_decoder: bool = False) -> dict[str, Any]:
     """Return a body's settings as Transformers 5 reads them from `config.json`, without those of a head.
 
     With parts that no published class has, the model type is one of our own, which Transformers refuses.
@@ -128,6 +134,10 @@ def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool
     prefix = OWN if config.own_parts else ""
     if isinstance(config, ElectraConfig):
         return {"model_type": f"{prefix}electra"} | settings | _ONLY_SUPPORTED["electra"] | {"is_decoder": is_decoder}
+    if isinstance(config, T5Config):
+        # Transformers takes "not tied" for "not scaled", whatever the output matrix is, and finds that out by itself.
+        form = {"tie_word_embeddings": config.scale_decoder_outputs, "is_encoder_decoder": True}
+        return {"model_type": "t5"} | settings | form | _ONLY_SUPPORTED["t5"]
     bases = {FULL: settings.pop("global_rope_theta"), SLIDING: settings.pop("local_rope_theta")}
     settings["rope_parameters"] = {
         kind: {"rope_type": "default", "rope_theta": float(base)} for kind, base in bases.items()
@@ -141,6 +151,20 @@ def config_to_dict(config: ElectraConfig | ModernBertConfig, *, is_decoder: bool
         ids = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
         settings = {name: value for name, value in settings.items() if name not in ids or value is not None}
     return {"model_type": prefix + (DECODER if is_decoder else "modernbert")} | settings | supported
+
+
+def _t5_forms(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """Read how T5's output is made: `tie_word_embeddings` stands for two settings, of which newer files name one.
+
+    Newer files also name the activation again, which must then be that of the feed-forward part's name.
+    """
+    is_gated = settings.get("feed_forward_proj") == GATED_GELU
+    for name, supported in (("is_gated_act", is_gated), ("dense_act_fn", "gelu_new" if is_gated else "relu")):
+        if settings.get(name, supported) != supported:
+            raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
+    is_scaled = settings.get("scale_decoder_outputs", settings.get("tie_word_embeddings", True))
+    ids = {"decoder_start_token_id": settings.get("decoder_start_token_id", settings.get("pad_token_id", 0))}
+    return {"tie_word_embeddings": is_scaled, "scale_decoder_outputs": is_scaled, **ids}
 
 
 def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:

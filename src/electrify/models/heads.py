@@ -23,14 +23,32 @@ from electrify.models.question_heads import (
     ModernBertForJointQuestionAnswering,
     ModernBertForQuestionAnswering,
 )
+from electrify.models.t5 import T5EncoderModel
+from electrify.models.t5_config import T5Config
+from electrify.models.t5_heads import (
+    T5EncoderForSequenceClassification,
+    T5ForConditionalGeneration,
+    T5ForTokenClassification,
+)
 
 BodyConfig = ElectraConfig | ModernBertConfig
-Body = ElectraModel | ModernBertModel
+"""Of the bodies that all objectives but `span` train."""
+AnyConfig = BodyConfig | T5Config
+Body = ElectraModel | ModernBertModel | T5EncoderModel | T5ForConditionalGeneration
+"""A network without a head, and the encoder-decoder, which has none."""
+BODIES: dict[type[AnyConfig], type[Body]] = {
+    ElectraConfig: ElectraModel,
+    ModernBertConfig: ModernBertModel,
+    T5Config: T5EncoderModel,
+}
+"""The body that reads a text for a task, by the config of its folder."""
 Generator = ElectraForMaskedLM | ModernBertForMaskedLM
 """A network with a head over the vocabulary; a `CausalLM` is one that reads from left to right."""
 Discriminator = ElectraForPreTraining | ModernBertForPreTraining
-SequenceClassifier = ElectraForSequenceClassification | ModernBertForSequenceClassification
-TokenClassifier = ElectraForTokenClassification | ModernBertForTokenClassification
+SequenceClassifier = (
+    ElectraForSequenceClassification | ModernBertForSequenceClassification | T5EncoderForSequenceClassification
+)
+TokenClassifier = ElectraForTokenClassification | ModernBertForTokenClassification | T5ForTokenClassification
 QuestionAnswerer = ElectraForQuestionAnswering | ModernBertForQuestionAnswering
 JointQuestionAnswerer = ElectraForJointQuestionAnswering | ModernBertForJointQuestionAnswering
 Chooser = ElectraForMultipleChoice | ModernBertForMultipleChoice
@@ -41,7 +59,7 @@ Network = Body | Generator | Discriminator | TaskNetwork
 
 def body_of(network: Network) -> Body:
     """Return the body of a network, which a bare body is itself."""
-    return network if isinstance(network, ElectraModel | ModernBertModel) else network.body
+    return network if isinstance(network, Body) else network.body
 
 
 def build_generator(config: BodyConfig) -> Generator:

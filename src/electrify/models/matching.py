@@ -12,7 +12,13 @@ from electrify.models.weights import StoredTensor
 
 _POSITION_IDS = "embeddings.position_ids"
 """A constant that files written before Transformers 4.31 hold beside the parameters."""
-TIED_WEIGHTS = ("generator_lm_head.weight", "decoder.weight")
+TIED_WEIGHTS = (
+    "generator_lm_head.weight",
+    "decoder.weight",
+    "lm_head.weight",
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+)
 """Second copies of the word embedding, which some files hold."""
 
 
@@ -49,7 +55,7 @@ def match_tensors(
         found = {name: tensor for name, tensor in found.items() if name.startswith(prefix)}
         wanted = {name: shape for name, shape in wanted.items() if name.startswith(prefix)}
     _refuse_missing(wanted.keys() - found.keys(), prefix=prefix, is_bare_body=is_bare_body, folder=folder)
-    superfluous = sorted(found.keys() - wanted.keys() - set(TIED_WEIGHTS))
+    superfluous = sorted(name for name in found.keys() - wanted.keys() if name.removeprefix(prefix) not in TIED_WEIGHTS)
     if superfluous:
         raise CheckpointError(
             f"{folder}: holds tensors that this network has no place for: {listed(superfluous)}. "

@@ -15,6 +15,7 @@ from electrify.models.initialization import truncated_normal
 from electrify.models.inputs import Inputs
 from electrify.models.labels import REPLACED_TOKEN_LABELS, label_names
 from electrify.models.modernbert import HEAD_SITE, ModernBertConfig, ModernBertModel, build_norm, residual_std
+from electrify.models.pooling import mean_of_real
 from electrify.models.tied import TiedOutput
 
 
@@ -194,12 +195,4 @@ def reset_classifier(classifier: nn.Linear, config: ModernBertConfig) -> None:
 
 def pool(hidden: Tensor, inputs: Inputs, config: ModernBertConfig) -> Tensor:
     """Return the first token's vector of each row or the mean of its real ones', (B, H)."""
-    return hidden[:, 0] if config.classifier_pooling == "cls" else _mean(hidden, inputs.attention_mask)
-
-
-def _mean(hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return the mean over real tokens, (B, H); 0 for a row that has none."""
-    if attention_mask is None:
-        return hidden.mean(1)
-    is_real = attention_mask[..., None].to(hidden.dtype)
-    return (hidden * is_real).sum(1) / is_real.sum(1).clamp(min=1)
+    return hidden[:, 0] if config.classifier_pooling == "cls" else mean_of_real(hidden, inputs.attention_mask)

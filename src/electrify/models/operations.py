@@ -7,6 +7,7 @@ parts, heads, and the vocabulary at the masked positions. The backward pass is t
 
 from electrify.models.heads import BodyConfig
 from electrify.models.modernbert import FULL, ModernBertConfig
+from electrify.models.t5_config import T5Config
 
 _FORWARD_AND_BACKWARD = 3
 
@@ -98,6 +99,36 @@ def vocabulary_operations(config: BodyConfig) -> float:
 def judging_operations(config: BodyConfig) -> float:
     """Return the operations of a discriminator's head at one position."""
     return 2.0 * config.hidden_size * config.hidden_size + 2 * config.hidden_size
+
+
+def t5_encoder_operations(config: T5Config, num_attended: float) -> float:
+    """Return the operations of a forward pass through a T5 encoder for each token that it reads.
+
+    Args:
+        config: Its sizes.
+        num_attended: Tokens that each attends to.
+    """
+    attention = 4 * 2 * config.d_model * config.inner_size + 2 * 2 * num_attended * config.inner_size
+    return config.num_layers * (attention + _t5_feed_forward(config))
+
+
+def t5_decoder_operations(config: T5Config, *, num_written: float, num_read: float) -> float:
+    """Return the operations of a forward pass through a T5 decoder and its output matrix for each written token.
+
+    Args:
+        config: Its sizes.
+        num_written: Tokens that are written, of which each attends to itself and those before it.
+        num_read: Tokens of the encoder, to which each attends; their keys and values are counted too.
+    """
+    product = 2 * config.d_model * config.inner_size
+    own = 4 * product + 2 * 2 * _mean_before(num_written, num_written) * config.inner_size
+    other = (2 + 2 * num_read / num_written) * product + 2 * 2 * num_read * config.inner_size
+    layers = config.decoder_layers * (own + other + _t5_feed_forward(config))
+    return layers + 2 * config.d_model * config.vocab_size
+
+
+def _t5_feed_forward(config: T5Config) -> float:
+    return (3 if config.is_gated else 2) * 2.0 * config.d_model * config.d_ff
 
 
 def _mean_before(length: float, window: float) -> float:

@@ -110,19 +110,21 @@ def plateau_loss(token_counts: Tensor, *, masking: MaskingConfig) -> float:
     return (masking.mask_token_prob + random) * unigram_entropy(token_counts) + doubt
 
 
-def find_plateau(name: str, loss: float, *, plateau: float) -> str | None:
+def find_plateau(name: str, loss: float, *, plateau: float, has_body: bool = True) -> str | None:
     """Say that a network that predicts tokens has learned nothing but frequencies; None if it has learned more.
 
     Args:
         name: Of the network.
         loss: Held-out, in nats.
         plateau: See `plateau_loss`.
+        has_body: Whether model.body says what kind of network it is.
     """
     if loss < plateau - 0.1:
         return None
+    other_body = 'model.body = "modernbert", ' if has_body else ""
     return (
         f"the {name} does not learn: its held-out loss, {loss:.2f} nats, is that of guessing by frequency "
-        f'({plateau:.2f}). Try a higher optimizer.learning_rate, model.body = "modernbert", no dropout, '
+        f"({plateau:.2f}). Try a higher optimizer.learning_rate, {other_body}no dropout, "
         "a smaller vocabulary or a longer run."
     )
 

@@ -63,6 +63,8 @@ class Objective(Scheduled, ABC, Generic[B, O]):
 
     title: str
     """What the objective is called in a sentence."""
+    special_tokens: tuple[str, ...] = ()
+    """Tokens that its networks know and the data's tokenizer may not; new ones come behind its last id."""
 
     def set_progress(self, progress: float) -> None:
         """Say how much of the run is done, in [0, 1], before a step is prepared."""

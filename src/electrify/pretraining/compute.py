@@ -7,25 +7,26 @@ backward pass; the embedding of ids, norms, sampling and the optimizer are not c
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from electrify.config import PretrainConfig
+from electrify.config import MaskingConfig, PretrainConfig
 from electrify.data.shards import ShardFolder
 from electrify.models.build import generator_config
 from electrify.models.heads import BodyConfig
 from electrify.models.operations import (
     body_operations,
     judging_operations,
+    t5_decoder_operations,
+    t5_encoder_operations,
     token_operations,
     vector_operations,
     vocabulary_operations,
 )
+from electrify.models.t5_config import T5Config
 from electrify.pretraining.growth import BatchGrowth
-from electrify.pretraining.networks import encoder_config
+from electrify.pretraining.networks import SENTINELS, encoder_config, t5_config
 
-Kind = Literal["rtd", "mlm", "clm", "hybrid", "electric", "electra-15", "replace-mlm", "all-tokens-mlm"]
 _BACKWARD = 2  # twice the forward pass
 _MOST_ROWS_READ = 1024
 _MOST_STEPS = 10**9
@@ -50,12 +51,15 @@ def row_cost(config: PretrainConfig, shards: ShardFolder) -> RowCost:
     num_rows = shards.num_rows("train")
     places = np.linspace(0, num_rows - 1, min(num_rows, _MOST_ROWS_READ)).astype(np.int64)
     lengths = shards.rows("train", places).lengths.astype(np.float64)
+    mean = float(lengths.mean())
+    attended = float((lengths**2).sum() / lengths.sum())  # a token of a long row sees more, and there are more of them
+    if config.objective.kind == "span":
+        network = t5_config(config.model, shards.tokenizer().with_special_tokens(SENTINELS))
+        return RowCost(mean, mean * span_cost(config, network, length=mean, num_attended=attended))
     large = encoder_config(config.model, shards.tokenizer())
     small = generator_config(
         large, hidden_ratio=config.model.generator_hidden_ratio, layer_ratio=config.model.generator_layer_ratio
     )
-    mean = float(lengths.mean())
-    attended = float((lengths**2).sum() / lengths.sum())  # a token of a long row sees more, and there are more of them
     return RowCost(mean, mean * token_cost(config, large, small, length=mean, num_attended=attended))
 
 
@@ -71,10 +75,8 @@ def token_cost(
         length: Real tokens of a row, of which two are special.
         num_attended: Real tokens of the row that a token stands in, on average over the tokens.
     """
-    masking, objective = config.masking, config.objective
-    ends = [masking.mask_prob, masking.mask_prob if masking.mask_prob_end is None else masking.mask_prob_end]
-    not_special = (length - 2) / length
-    chosen = sum(ends) / 2 * (not_special if masking.share_of == "candidates" else 1.0)
+    objective, not_special = config.objective, (length - 2) / length
+    chosen = _chosen_share(config.masking, not_special)
     has_next = (length - 1) / length
     body = body_operations(large, num_attended)
     fills_in = body + chosen * token_operations(large)
@@ -85,7 +87,7 @@ def token_cost(
     )
     gate = 2 * large.hidden_size
     causal = objective.causal_share
-    learned: dict[Kind, float] = {
+    learned: dict[str, float] = {
         "rtd": body + judging_operations(large),
         "electra-15": body + chosen * judging_operations(large),
         "mlm": fills_in,
@@ -100,6 +102,33 @@ def token_cost(
         learns = 1 / (1 + _BACKWARD) if objective.freeze_generator else 1.0
         forward += learns * generator
     return (1 + _BACKWARD) * forward
+
+
+def span_cost(config: PretrainConfig, network: T5Config, *, length: float, num_attended: float) -> float:
+    """Return the operations of a training step of span corruption for each real token of the original rows.
+
+    Args:
+        config: Share and length of spans, and share of copied rows.
+        network: Sizes.
+        length: Real tokens of a row, of which two are special.
+        num_attended: As in `token_cost`.
+    """
+    hidden = _chosen_share(config.masking, (length - 2) / length) * length
+    spans = max(1.0, hidden / config.masking.mean_span_tokens)
+    copied = config.objective.copy_share
+    cases = [(1 - copied, length - hidden + spans, hidden + spans + 1), (copied, length, length - 1)]
+    forward = 0.0
+    for share, num_read, num_written in cases:
+        reading = t5_encoder_operations(network, num_attended * num_read / length)
+        writing = t5_decoder_operations(network, num_written=num_written, num_read=num_read)
+        forward += share * (num_read * reading + num_written * writing) / length
+    return (1 + _BACKWARD) * forward
+
+
+def _chosen_share(masking: MaskingConfig, not_special: float) -> float:
+    """Return the share of all real tokens that is chosen, on average over a run."""
+    last = masking.mask_prob if masking.mask_prob_end is None else masking.mask_prob_end
+    return (masking.mask_prob + last) / 2 * (not_special if masking.share_of == "candidates" else 1.0)
 
 
 def steps_for(config: PretrainConfig, num_rows: float) -> int:

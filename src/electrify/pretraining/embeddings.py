@@ -9,6 +9,7 @@ from electrify.config import ModelConfig
 from electrify.data.cooccurrence import count_neighbours, neighbour_vectors, without_tokens
 from electrify.data.shards import ShardFolder
 from electrify.models.heads import Network, body_of
+from electrify.models.t5_config import T5Config
 
 _COUNTED_TOKENS = 16_000_000
 
@@ -22,23 +23,23 @@ def start_embeddings(networks: Sequence[Network], shards: ShardFolder, config: M
         shards: What they will be trained on; for co-occurrence its first 16 million tokens are counted.
         config: `embedding_std` and `embedding_init` count.
     """
-    tables = list(_tables(networks))
-    if config.embedding_std is not None:
-        for table, std in tables:
-            table.mul_(config.embedding_std / std)
-        tables = [(table, config.embedding_std) for table, _ in tables]
+    tables = list(_tables(networks, config.embedding_std))
     if config.embedding_init == "cooccurrence":
         _set_vectors(tables, shards)
 
 
-def _tables(networks: Sequence[Network]) -> Iterable[tuple[nn.Parameter, float]]:
-    """Yield each word table once, with the standard deviation of its random values."""
+def _tables(networks: Sequence[Network], new_std: float | None) -> Iterable[tuple[nn.Parameter, float]]:
+    """Give each word table the standard deviation that is asked for, and yield it once with what it then has."""
     seen = set()
     for network in networks:
         table = body_of(network).word_embeddings.weight
         if isinstance(table, nn.Parameter) and id(table) not in seen:  # a disentangled one follows another's
             seen.add(id(table))
-            yield table, network.config.initializer_range
+            std = network.config.initializer_range
+            if new_std is not None and not isinstance(network.config, T5Config):  # whose output is scaled for its own
+                table.mul_(new_std / std)
+                std = new_std
+            yield table, std
 
 
 def _set_vectors(tables: Sequence[tuple[nn.Parameter, float]], shards: ShardFolder) -> None:
@@ -51,4 +52,5 @@ def _set_vectors(tables: Sequence[tuple[nn.Parameter, float]], shards: ShardFold
     for table, std in tables:
         size = table.shape[1]
         scaled = vectors[size] * (std * size**0.5)
-        table[occurs] = scaled[occurs].to(table)
+        of_data = table[: len(occurs)]  # a table may have more tokens than the data, such as sentinels
+        of_data[occurs] = scaled[occurs].to(table)

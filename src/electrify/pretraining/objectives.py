@@ -14,7 +14,7 @@ from electrify.models.build import generator_config
 from electrify.models.electra import initialize_electra
 from electrify.models.electra_heads import ElectraForPreTraining
 from electrify.models.heads import (
-    BodyConfig,
+    AnyConfig,
     Discriminator,
     Generator,
     Network,
@@ -22,6 +22,7 @@ from electrify.models.heads import (
     build_discriminator,
     build_generator,
 )
+from electrify.models.t5_heads import T5ForConditionalGeneration
 from electrify.objectives.all_tokens_mlm import AllTokensMLM
 from electrify.objectives.clm import CausalLanguageModelling
 from electrify.objectives.electric import Electric
@@ -32,10 +33,12 @@ from electrify.objectives.replace_mlm import ReplaceMLM
 from electrify.objectives.rows import Masker
 from electrify.objectives.rtd import ReplacedTokenDetection
 from electrify.objectives.sharing import make_layers_alike, share_embeddings, share_layers
+from electrify.objectives.span import SpanCorruption
+from electrify.objectives.span_corruption import SpanDrawer
 from electrify.objectives.two_towers import TwoTowers
-from electrify.pretraining.networks import encoder_config
+from electrify.pretraining.networks import SENTINELS, encoder_config, t5_config
 
-Builders = Mapping[str, Callable[[BodyConfig], Network]]
+Builders = Mapping[str, Callable[[Any], Network]]
 Networks = Mapping[str, Any]
 """Networks of an objective by their roles."""
 
@@ -74,13 +77,15 @@ def build_rtd(config: PretrainConfig, tokenizer: Tokenizer) -> ReplacedTokenDete
     return assemble_rtd(config, tokenizer, build_networks(config, network_configs(config, tokenizer)))
 
 
-def network_configs(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, BodyConfig]:
+def network_configs(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, AnyConfig]:
     """Return the sizes of the networks of an objective by their roles.
 
     Raises:
         ConfigError: If sizes do not fit each other.
     """
     first, *others = OBJECTIVES[config.objective.kind].builders
+    if config.objective.kind == "span":
+        return {first: t5_config(config.model, tokenizer.with_special_tokens(SENTINELS))}
     large = encoder_config(config.model, tokenizer)
     if not others:
         return {first: large}
@@ -92,7 +97,7 @@ def network_configs(config: PretrainConfig, tokenizer: Tokenizer) -> dict[str, B
     return {first: large, **dict.fromkeys(others, small)}
 
 
-def build_networks(config: PretrainConfig, configs: Mapping[str, BodyConfig]) -> dict[str, Network]:
+def build_networks(config: PretrainConfig, configs: Mapping[str, AnyConfig]) -> dict[str, Network]:
     """Build the networks of an objective, which share nothing yet, with weights drawn from the run's seed."""
     with _seeded(config):
         networks = {role: build(configs[role]) for role, build in OBJECTIVES[config.objective.kind].builders.items()}
@@ -131,6 +136,27 @@ def assemble_clm(_config: PretrainConfig, _tokenizer: Tokenizer, networks: Netwo
     return CausalLanguageModelling(networks["decoder"])
 
 
+def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> SpanCorruption:
+    """Let an encoder-decoder fill in spans; its vocabulary is the tokenizer's and as many sentinels as T5 has.
+
+    Raises:
+        ConfigError: If positions are drawn with replacement, or layers are to be alike.
+    """
+    _require_distinct(config)
+    if config.model.layers_alike:
+        raise ConfigError('model.layers_alike is not for objective.kind = "span", whose layers are of two kinds.')
+    extended = tokenizer.with_special_tokens(SENTINELS)
+    drawer = SpanDrawer(
+        config.masking,
+        special_ids=tokenizer.special_ids,
+        sentinel_ids=extended.token_ids(SENTINELS),
+        pad_id=tokenizer.pad_id,
+        end_id=tokenizer.sep_id,
+    )
+    network = networks["encoder_decoder"]
+    return SpanCorruption(network, drawer=drawer, sentinels=SENTINELS, copy_share=config.objective.copy_share)
+
+
 def assemble_hybrid(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> HybridLanguageModelling:
     """Let one network fill in and continue."""
     masker = build_masker(config, tokenizer)
@@ -158,10 +184,7 @@ def assemble_electric(config: PretrainConfig, tokenizer: Tokenizer, networks: Ne
     Raises:
         ConfigError: If tokens can be drawn more than once.
     """
-    if config.masking.draw != "distinct":
-        raise ConfigError(
-            'objective.kind = "electric" replaces each token at most once: set masking.draw = "distinct".'
-        )
+    _require_distinct(config)
     scorer, forwards, backwards = networks["scorer"], networks["forwards"], networks["backwards"]
     has_values = config.init_from is not None
     share_embeddings(forwards, scorer, config.model.embedding_sharing, keeps_values=has_values)
@@ -191,6 +214,14 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
         vocab_size=tokenizer.vocab_size,
         continuing_ids=continuing or (),
     )
+
+
+def _require_distinct(config: PretrainConfig) -> None:
+    if config.masking.draw != "distinct":
+        raise ConfigError(
+            f'objective.kind = "{config.objective.kind}" replaces each token at most once: set masking.draw = '
+            '"distinct".'
+        )
 
 
 def _freeze(config: PretrainConfig, generator: Generator) -> None:
@@ -229,6 +260,7 @@ OBJECTIVES: dict[str, Kind] = {
     "electra-15": Kind(_PAIR, assemble_rtd),
     "mlm": Kind({"encoder": build_generator}, assemble_mlm),
     "clm": Kind({"decoder": build_decoder}, assemble_clm),
+    "span": Kind({"encoder_decoder": T5ForConditionalGeneration}, assemble_span),
     "hybrid": Kind({"encoder": build_generator}, assemble_hybrid),
     "replace-mlm": Kind(_ENCODER_AND_GENERATOR, assemble_replace_mlm),
     "all-tokens-mlm": Kind(_ENCODER_AND_GENERATOR, assemble_all_tokens_mlm),

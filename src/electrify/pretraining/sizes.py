@@ -12,8 +12,9 @@ from electrify.data.tokenizer import Tokenizer
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.build import generator_config
 from electrify.models.electra import ElectraConfig
-from electrify.models.heads import BodyConfig, Network, body_of
+from electrify.models.heads import AnyConfig, BodyConfig, Network, body_of
 from electrify.models.modernbert import ModernBertConfig
+from electrify.models.t5_config import T5Config
 from electrify.objectives.sharing import layers_are_alike
 from electrify.pretraining.networks import encoder_config
 
@@ -179,6 +180,17 @@ def refuse_contradiction(explicit: Mapping[str, Any], model: ModelConfig, folder
     ]
     if wrong:
         raise ConfigError(f"{folder}: {'; '.join(wrong)}. Leave these settings out, or start without init_from.")
+
+
+def pair_config(config: AnyConfig, place: Path) -> BodyConfig:
+    """Return the config of a network that can be one of a pair.
+
+    Raises:
+        CheckpointError: If it is that of a T5 network.
+    """
+    if isinstance(config, T5Config):
+        raise CheckpointError(f"{place}: holds a T5 network; a run starts from networks of ELECTRA or ModernBERT.")
+    return config
 
 
 def _embedding_width(config: BodyConfig) -> int:

@@ -22,14 +22,14 @@ from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.files import digest_file, read_json, write_json
 from electrify.models.checkpoint import load_model, resolve_folder, saved_network
-from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict
+from electrify.models.config_json import CONFIG_FILE, config_from_dict, config_to_dict, read_config
 from electrify.models.electra import ElectraModel
 from electrify.models.heads import BodyConfig, Network, body_of
 from electrify.models.modernbert import ModernBertModel
 from electrify.objectives.disentangled import DisentangledEmbedding
 from electrify.objectives.objective import AnyObjective
 from electrify.pretraining.objectives import OBJECTIVES, build_networks, share_within
-from electrify.pretraining.sizes import all_configs, refuse_contradiction, resolve, with_reach
+from electrify.pretraining.sizes import all_configs, pair_config, refuse_contradiction, resolve, with_reach
 from electrify.training.optimizers import ParameterGroup, split_by_decay
 
 _LOG = logging.getLogger(__name__)
@@ -75,11 +75,12 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
     roles = _roles(config)
     folder = resolve_folder(config.init_from)
     places = _find_networks(folder, roles)
+    found = {role: pair_config(read_config(place), place) for role, place in places.items()}
     for place in places.values():
         resolve_folder(place)  # compares its files with its manifest
         _check_tokenizer(place, tokenizer)
     loaded = {role: _load(place, role) for role, place in places.items()}
-    found = {role: with_reach(network.config, explicit) for role, network in loaded.items()}
+    found = {role: with_reach(one, explicit) for role, one in found.items()}
     configs = all_configs(found, config, tokenizer, folder, roles=roles)
     model = resolve(config.model, configs, loaded)
     refuse_contradiction(explicit, model, folder)
@@ -104,7 +105,9 @@ def reopen_start(config: PretrainConfig, before: PretrainConfig, folder: Path, *
     path = folder / START_FILE
     saved = read_json(path, error=CheckpointError)
     try:
-        configs = {role: config_from_dict(saved["networks"][role], path=path) for role in _roles(before)}
+        configs = {
+            role: pair_config(config_from_dict(saved["networks"][role], path=path), path) for role in _roles(before)
+        }
         names = frozenset(str(name) for name in saved["new_parameters"])
         source = {str(role): str(text) for role, text in saved["source"].items()}
     except (KeyError, TypeError, AttributeError):

@@ -14,7 +14,7 @@ from electrify.errors import ConfigError
 from electrify.models.heads import TaskNetwork
 from electrify.training.optimizers import ParameterGroup, split_by_decay
 
-_ABOVE_ALL_LAYERS = "final_norm"
+_ABOVE_ALL_LAYERS = ("final_norm.", "final_layer_norm.")
 
 
 def freeze(networks: Sequence[TaskNetwork], num_layers: int) -> None:
@@ -30,7 +30,7 @@ def freeze(networks: Sequence[TaskNetwork], num_layers: int) -> None:
         return
     for name, parameter in networks[0].body.named_parameters():
         depth = _depths(networks[0]).get(id(parameter), 0)
-        if depth <= num_layers and _ABOVE_ALL_LAYERS not in name:
+        if depth <= num_layers and not _is_above(name):
             parameter.requires_grad_(False)
 
 
@@ -54,7 +54,7 @@ def layerwise_groups(
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            above_all = num_layers if _ABOVE_ALL_LAYERS in name else 0
+            above_all = num_layers if _is_above(name) else 0
             depth = depth_of.get(id(parameter), above_all) if id(parameter) in body else num_layers + 1
             at_depth.setdefault(depth, {})[f"{number}.{name}"] = parameter
     more = 1 if form == "code" else 0
@@ -63,6 +63,10 @@ def layerwise_groups(
         below = num_layers + 1 - depth
         groups += split_by_decay(named.items(), learning_rate_scale=decay ** (below + more if below else 0))
     return groups
+
+
+def _is_above(name: str) -> bool:
+    return any(part in name for part in _ABOVE_ALL_LAYERS)
 
 
 def _depths(network: TaskNetwork) -> dict[int, int]:

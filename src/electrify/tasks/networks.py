@@ -1,18 +1,19 @@
-"""The network that a task's head asks for, on either body, from a folder or with new values."""
+"""The network that a task's head asks for, on any body, from a folder or with new values."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from electrify.errors import CheckpointError
+from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import load_model, read_config, saved_network
 from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
 from electrify.models.dropout import Dropout
 from electrify.models.electra import ElectraConfig
 from electrify.models.electra_heads import ElectraForSequenceClassification, ElectraForTokenClassification
-from electrify.models.heads import BodyConfig, TaskNetwork
+from electrify.models.heads import AnyConfig, TaskNetwork
 from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
+from electrify.models.modernbert import ModernBertConfig
 from electrify.models.modernbert_heads import ModernBertForSequenceClassification, ModernBertForTokenClassification
 from electrify.models.question_heads import (
     ElectraForJointQuestionAnswering,
@@ -20,16 +21,34 @@ from electrify.models.question_heads import (
     ModernBertForJointQuestionAnswering,
     ModernBertForQuestionAnswering,
 )
+from electrify.models.t5_config import T5Config
+from electrify.models.t5_heads import T5EncoderForSequenceClassification, T5ForTokenClassification
 from electrify.tasks.task import Head, Task
 
-_NETWORKS: dict[Head, tuple[Any, Any]] = {
-    "sequence": (ElectraForSequenceClassification, ModernBertForSequenceClassification),
-    "first_token": (ElectraForTokenClassification, ModernBertForTokenClassification),
-    "tokens": (ElectraForTokenClassification, ModernBertForTokenClassification),
-    "question": (ElectraForQuestionAnswering, ModernBertForQuestionAnswering),
-    "joint_question": (ElectraForJointQuestionAnswering, ModernBertForJointQuestionAnswering),
-    "choice": (ElectraForMultipleChoice, ModernBertForMultipleChoice),
-    "intent_slots": (ElectraForIntentAndSlots, ModernBertForIntentAndSlots),
+_NETWORKS: dict[type[AnyConfig], dict[Head, Any]] = {
+    ElectraConfig: {
+        "sequence": ElectraForSequenceClassification,
+        "first_token": ElectraForTokenClassification,
+        "tokens": ElectraForTokenClassification,
+        "question": ElectraForQuestionAnswering,
+        "joint_question": ElectraForJointQuestionAnswering,
+        "choice": ElectraForMultipleChoice,
+        "intent_slots": ElectraForIntentAndSlots,
+    },
+    ModernBertConfig: {
+        "sequence": ModernBertForSequenceClassification,
+        "first_token": ModernBertForTokenClassification,
+        "tokens": ModernBertForTokenClassification,
+        "question": ModernBertForQuestionAnswering,
+        "joint_question": ModernBertForJointQuestionAnswering,
+        "choice": ModernBertForMultipleChoice,
+        "intent_slots": ModernBertForIntentAndSlots,
+    },
+    T5Config: {
+        "sequence": T5EncoderForSequenceClassification,
+        "first_token": T5ForTokenClassification,
+        "tokens": T5ForTokenClassification,
+    },
 }
 Init = Literal["pretrained", "random"]
 
@@ -44,6 +63,9 @@ def new_network(folder: Path, task: Task, *, init: Init, seed: int, dropout: flo
         init: Whether the body keeps the folder's weights or is drawn anew.
         seed: Of the new values; torch's own state is left alone.
         dropout: Share that is dropped everywhere.
+
+    Raises:
+        ConfigError: If the folder's body has no such head.
     """
     config = read_config(folder)
     network_type = _type(config, task.head)
@@ -58,7 +80,7 @@ def new_network(folder: Path, task: Task, *, init: Init, seed: int, dropout: flo
 
 def share_body(networks: list[TaskNetwork]) -> None:
     """Make all networks use the body of the first."""
-    name = "electra" if hasattr(networks[0], "electra") else "model"
+    name = next(name for name in ("electra", "model", "transformer") if hasattr(networks[0], name))
     for network in networks[1:]:
         setattr(network, name, networks[0].body)
 
@@ -91,5 +113,11 @@ def load_network(folder: Path, head: Head, *, job: str) -> TaskNetwork:
     return load_model(folder, network_type)
 
 
-def _type(config: BodyConfig, head: Head) -> Any:
-    return _NETWORKS[head][0 if isinstance(config, ElectraConfig) else 1]
+def _type(config: AnyConfig, head: Head) -> Any:
+    heads = _NETWORKS[type(config)]
+    if head not in heads:
+        raise ConfigError(
+            f"a T5 encoder has no head for {head.replace('_', ' ')} here; it is fine-tuned for classification, "
+            "multilabel, regression, ranking and tagging."
+        )
+    return heads[head]

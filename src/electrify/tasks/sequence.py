@@ -10,9 +10,7 @@ from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import ConfigError
-from electrify.models.electra_heads import ElectraForSequenceClassification, ElectraForTokenClassification
-from electrify.models.heads import TaskNetwork
-from electrify.models.modernbert_heads import ModernBertForSequenceClassification, ModernBertForTokenClassification
+from electrify.models.heads import SequenceClassifier, TaskNetwork, TokenClassifier
 from electrify.tasks.features import Features, encode_examples, encode_windows
 from electrify.tasks.task import Batch, Head
 
@@ -41,10 +39,10 @@ def unit_logits(network: TaskNetwork, batch: Batch, config: FinetuneConfig) -> T
         batch: Rows and the units they belong to.
         config: `long_texts` says what is averaged over the windows of a unit: their logits or what the head reads.
     """
-    if isinstance(network, ElectraForTokenClassification | ModernBertForTokenClassification):
+    if isinstance(network, TokenClassifier):
         first: Tensor = network(batch.inputs)[:, 0]
         return _mean_by_unit(first, batch).float()
-    assert isinstance(network, ElectraForSequenceClassification | ModernBertForSequenceClassification)
+    assert isinstance(network, SequenceClassifier)
     if config.long_texts != "hidden":
         return _mean_by_unit(network(batch.inputs), batch).float()
     keys = batch.inputs.dropout_keys

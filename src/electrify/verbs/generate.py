@@ -1,9 +1,14 @@
-"""Continue a text with a network that predicts next tokens.
+"""Continue a text with a network that predicts next tokens, or answer it with an encoder-decoder.
 
 One token at a time is drawn from the softmax at a temperature, cut to the smallest set of tokens that holds `top_p` of
 it (nucleus sampling, Holtzman et al. 2020). The row is read anew for each token; nothing is kept between them.
+
+An encoder-decoder that was trained by span corruption writes what belongs at the sentinels `<extra_id_0>`,
+`<extra_id_1>`, … of the prompt; any other prompt is a text to be turned into another, whatever that was in training.
 """
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,14 +16,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer import Tokenizer, load_tokenizer
 from electrify.errors import ConfigError, DataError
+from electrify.models.causal_heads import CausalLM
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
+from electrify.models.t5_heads import T5ForConditionalGeneration
 from electrify.noise import row_keys
 from electrify.objectives.vocabulary import draw
 from electrify.progress import bar
-from electrify.verbs.loading import load_decoder
+from electrify.verbs.loading import load_writer
+
+_SENTINEL = re.compile(r"<extra_id_\d+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +36,9 @@ class Continuation:
 
     prompt: str
     text: str
-    """The continuation alone."""
+    """The continuation alone; of an encoder-decoder what it wrote, sentinels included."""
+    whole: str
+    """Prompt and continuation, or the prompt with its sentinels filled in, or what was written in its place."""
     tokens: list[str]
     ended_by: Literal["end of text", "max_tokens", "model's length"]
 
@@ -42,10 +53,11 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
 ) -> Continuation:
-    """Continue a prompt; the same seed gives the same text.
+    """Continue or answer a prompt; the same seed gives the same text.
 
     Args:
-        folder: A causal language model: a run's `decoder/`, another published folder, or a hub name.
+        folder: A causal language model or a T5 network: a run's `decoder/` or `encoder_decoder/`, another published
+            folder, or a hub name.
         prompt: May be empty.
         max_tokens: Longest continuation in tokens.
         temperature: Of the softmax; below 1 is sharper, 0 always takes the most likely token.
@@ -53,18 +65,25 @@ def generate(
         seed: Of what is drawn.
 
     Raises:
-        CheckpointError: If the folder is not a causal language model.
+        CheckpointError: If the folder is neither.
         ConfigError: If a setting is out of range.
         DataError: If the prompt fills the model's length.
     """
     _check(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     path = resolve_folder(folder)
-    network, tokenizer = load_decoder(path).eval(), load_tokenizer(path)
+    network, tokenizer = load_writer(path).eval(), load_tokenizer(path)
     limit = network.config.max_position_embeddings
     encoded = tokenizer.encode([prompt], max_length=limit)[0]
-    ids = encoded.input_ids[:-1]  # without the [SEP] that ends it
-    if encoded.num_cut or len(ids) >= limit:
-        raise DataError(f"the prompt has {len(ids) + encoded.num_cut} tokens, but the model reads only {limit}.")
+    is_answer = isinstance(network, T5ForConditionalGeneration)
+    num_read = len(encoded.input_ids) - (0 if is_answer else 1)  # a continuation is without the [SEP] that ends it
+    if encoded.num_cut or (num_read >= limit and not is_answer):
+        raise DataError(f"the prompt has {num_read + encoded.num_cut} tokens, but the model reads only {limit}.")
+    if isinstance(network, T5ForConditionalGeneration):
+        ids = [network.config.decoder_start_token_id]
+        score = _answering(network, encoded.input_ids)
+    else:
+        ids = encoded.input_ids[:-1]
+        score = _continuing(network)
     never = torch.tensor([token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id])
     start, ended_by = len(ids), "max_tokens"
     with bar("Generating", total=max_tokens) as progress:
@@ -72,8 +91,7 @@ def generate(
             if len(ids) == limit:
                 ended_by = "model's length"
                 break
-            hidden = network.hidden_states(Inputs(torch.tensor([ids])))[:, -1]
-            scores = network.logits(hidden).float().index_fill(1, never, -torch.inf)
+            scores = score(ids).float().index_fill(1, never, -torch.inf)
             key = row_keys(seed, step, torch.zeros(1, dtype=torch.long))
             chosen = int(choose(scores, key, temperature=temperature, top_p=top_p))
             if chosen == tokenizer.sep_id:
@@ -82,7 +100,40 @@ def generate(
             ids.append(chosen)
             progress.advance(1)
     new = ids[start:]
-    return Continuation(prompt, tokenizer.decode(new), [tokenizer.token(one) for one in new], ended_by)  # type: ignore[arg-type]
+    text = tokenizer.decode(new, skip_special=not is_answer)
+    whole = fill_in(prompt, new, tokenizer) if is_answer else f"{prompt} {text}".strip()
+    return Continuation(prompt, text, whole, [tokenizer.token(one) for one in new], ended_by)  # type: ignore[arg-type]
+
+
+def _continuing(network: CausalLM) -> Callable[[list[int]], Tensor]:
+    """Return what scores the next token, (1, V), of the ids so far."""
+    return lambda ids: network.logits(network.hidden_states(Inputs(torch.tensor([ids])))[:, -1])
+
+
+def _answering(network: T5ForConditionalGeneration, prompt_ids: list[int]) -> Callable[[list[int]], Tensor]:
+    """Return what scores the next token, (1, V), of the ids written so far."""
+    read = network.encode(Inputs(torch.tensor([prompt_ids])))
+    return lambda ids: network.logits(network.decode(torch.tensor([ids]), read)[:, -1])
+
+
+def fill_in(prompt: str, written: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Put what was written behind each sentinel in its place in the prompt; without any, return what was written.
+
+    Args:
+        prompt: A sentinel in it that was not answered stays.
+        written: Ids of tokens. What stands before the first sentinel, or behind one a second time, belongs nowhere.
+        tokenizer: Of the network.
+    """
+    if not _SENTINEL.search(prompt):
+        return tokenizer.decode(written)
+    spans: dict[str, list[int]] = {}
+    name = ""
+    for token_id in written:
+        if _SENTINEL.fullmatch(token := tokenizer.token(token_id)):
+            name = token if token not in spans else ""
+        else:
+            spans.setdefault(name, []).append(token_id)
+    return _SENTINEL.sub(lambda found: tokenizer.decode(spans[found[0]]) if found[0] in spans else found[0], prompt)
 
 
 def choose(scores: Tensor, keys: Tensor, *, temperature: float, top_p: float) -> Tensor:

@@ -16,9 +16,7 @@ from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.data.tokenizer import load_tokenizer
 from electrify.models.checkpoint import load_model, read_config, resolve_folder
-from electrify.models.electra import ElectraConfig, ElectraModel
-from electrify.models.heads import Body
-from electrify.models.modernbert import ModernBertModel
+from electrify.models.heads import BODIES, Body
 from electrify.tasks.batches import Place, choose_place, make_batch, split_units
 from electrify.tasks.classification import build
 from electrify.tasks.judgement import require_sklearn
@@ -86,7 +84,7 @@ def probe(
     config = FinetuneConfig(max_length=max_length)
     check_length(folder, config)
     tokenizer = load_tokenizer(folder)
-    body: Body = load_model(folder, ElectraModel if isinstance(read_config(folder), ElectraConfig) else ModernBertModel)
+    body: Body = load_model(folder, BODIES[type(read_config(folder))])
     place = choose_place(precision, pad_id=tokenizer.pad_id)
     examples: dict[str, list[Example]] = {
         part: read_part("classification", path, fields=fields)
@@ -119,7 +117,7 @@ def layer_states(body: Body, encoded: Encoded, place: Place, *, pooling: str) ->
         seen.append(arguments[0])
 
     def keep_output(_: nn.Module, __: Sequence[Any], output: Tensor | tuple[Tensor, Tensor]) -> None:
-        # ModernBERT's layers also hand on what they read before it was normed.
+        # ModernBERT's layers also hand on what they read before it was normed, T5's what distances add to scores.
         seen.append(output[0] if isinstance(output, tuple) else output)
 
     hooks = [body.blocks[0].register_forward_pre_hook(keep_input)]

@@ -9,6 +9,7 @@ from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
 from electrify.files import new_folder, write_manifest, write_text
 from electrify.models.checkpoint import save_model
+from electrify.models.electra import ElectraConfig
 from electrify.objectives.objective import AnyObjective
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _USES = {
     "ElectraForCausalLM": ("AutoModelForCausalLM", "continues a text"),
     "ModernBertDecoderForCausalLM": ("AutoModelForCausalLM", "continues a text"),
     "ModernBertForMaskedLM": ("AutoModelForMaskedLM", "fills in [MASK]"),
+    "T5ForConditionalGeneration": ("AutoModelForSeq2SeqLM", "writes what belongs at <extra_id_0>, <extra_id_1>, …"),
 }
 
 
@@ -40,7 +42,7 @@ def publish_networks(
         shards: What it was trained on.
         folder: The run's folder.
     """
-    tokenizer, networks = shards.tokenizer(), objective.networks()
+    tokenizer, networks = shards.tokenizer().with_special_tokens(objective.special_tokens), objective.networks()
     for role, network in networks.items():
         others = [other for other in networks if other != role]
         own_parts = network.config.own_parts
@@ -57,7 +59,7 @@ def publish_networks(
             tokenizer.save(
                 temporary,
                 max_length=config.model.max_positions,
-                has_token_types=config.model.body == "electra",
+                has_token_types=isinstance(network.config, ElectraConfig),
             )
             write_text(temporary / "README.md", card)
             write_manifest(temporary, leave_out=["README.md"])
@@ -103,10 +105,10 @@ tokenizer = AutoTokenizer.from_pretrained("PATH")
         example = f"Its body has parts that no published class has ({named}), so it opens with electrify alone."
     return f"""---
 library_name: {"electrify" if own_parts else "transformers"}
-tags: [electrify, {objective.replace(" ", "-")}, {config.model.body}]
+tags: [electrify, {objective.replace(" ", "-")}, {"t5" if network.startswith("T5") else config.model.body}]
 ---
 
-# {role.capitalize()} trained by {objective}
+# {role.replace("_", "-").capitalize()} trained by {objective}
 
 `{network}`: {what_it_does}. Trained with electrify {__version__}{
         f", together with its {' and '.join(others)}" if others else ""
