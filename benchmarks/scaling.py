@@ -1,12 +1,12 @@
 """How the speed and the memory of a training step grow with length, batch, network and vocabulary.
 
-    python benchmarks/scaling.py length     (or local, batch, network, vocabulary)
+    python benchmarks/scaling.py length     (or alternating, local, batch, network, vocabulary)
 
 electrify alone, full rows, no dropout, two rounds each. "floor" is the time that the step's matrix products would take
 at the rate measured beside them; "bytes" the time to move what can not stay in the processor at the measured rate of
 copying. What a step takes beyond the greater of the two is what there is to win. "length" is ELECTRA's body, in which
-every token sees all others; "local" is the modernbert body, first with every third layer global as published, then with
-the first layer alone, at the same 8,192 tokens a step.
+every token sees all others; "alternating" is the modernbert body with every third layer global as published, "local"
+with the first one alone, both at the same 8,192 tokens a step.
 """
 
 import sys
@@ -25,11 +25,13 @@ from electrify.recipes import load_recipe
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 AXES = {
     "length": [{"length": length, "batch": 4096 // length} for length in (128, 256, 512, 1024, 2048, 4096)],
-    "local": [
-        {"recipe": "mini", "length": length, "batch": 8192 // length, "model": {"global_attention_every": every}}
-        for every in (3, 1000)
-        for length in (512, 1024, 2048, 4096, 8192)
-    ],
+    **{
+        name: [
+            {"recipe": "mini", "length": length, "batch": 8192 // length, "model": {"global_attention_every": every}}
+            for length in (512, 1024, 2048, 4096, 8192)
+        ]
+        for name, every in (("alternating", 3), ("local", 1000))
+    },
     "batch": [{"batch": batch} for batch in (8, 16, 32, 64, 128)],
     "network": [{"recipe": name, "batch": 16} for name in ("tiny", "mini", "small", "paper-small", "paper-base")],
     "vocabulary": [{"vocab_size": size} for size in (8_192, 30_522, 64_000, 120_000)],
