@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call, load_library, pointer
+from electrify.kernels.library import call, pointer
 
 
 class _Arguments(ctypes.Structure):
@@ -25,12 +25,6 @@ class _Arguments(ctypes.Structure):
 def fits(head_size: int) -> bool:
     """Return whether the kernel takes heads of this size: pairs of them are whole vectors."""
     return head_size % 32 == 0
-
-
-def reads_direction() -> bool:
-    """Return whether rows may be causal; libraries that were built before that was possible would ignore it."""
-    loaded = load_library()
-    return loaded is not None and hasattr(loaded, "attention_reads_direction")
 
 
 def attend(
@@ -62,12 +56,7 @@ def attend(
 
     Returns:
         (B, T, H) bfloat16.
-
-    Raises:
-        ValueError: If rows are causal and the library was built before that was possible.
     """
-    if causal is not None and not reads_direction():
-        raise ValueError("the compiled kernels do not know causal rows; build them again")
     keys = keys if drop_prob > 0 else None
     turn = (None, None) if rotation is None else rotation
     offset = None if bias is None else bias.float()

@@ -6,6 +6,7 @@ and numbers. Without them everything runs in plain torch, with the same random n
 """
 
 import ctypes
+import logging
 import sys
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,10 @@ import torch
 from torch import Tensor
 
 from electrify.errors import ElectrifyError
+
+_EDITION = 2
+"""Of the functions and their random numbers; `kernels_edition` in dropout.cpp, and both go up together."""
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -26,7 +31,13 @@ def load_library() -> ctypes.CDLL | None:
     if runtime is None:
         return None
     ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)  # the kernels' calls of OpenMP go to torch's threads
-    return ctypes.CDLL(str(found[0]))
+    library = ctypes.CDLL(str(found[0]))
+    if not hasattr(library, "kernels_edition") or library.kernels_edition() != _EDITION:
+        _log.warning(
+            "the compiled kernels belong to another version and are left out; build them again: pip install -e ."
+        )
+        return None
+    return library
 
 
 def _openmp_runtime() -> str | None:

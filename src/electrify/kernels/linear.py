@@ -45,8 +45,22 @@ class _Linear(torch.autograd.Function):
         weight_grad = None
         if ctx.needs_input_grad[1]:
             flat = x.reshape(-1, in_size).contiguous()
-            weight_grad = torch.zeros(out_size, in_size)  # the kernel writes nothing where there are no tokens
-            sizes = map(ctypes.c_long, (flat.shape[0], out_size, in_size))
-            call("weight_grad_bf16", out_grad, flat, weight_grad, *sizes, torch.get_num_threads())
+            weight_grad = torch.empty(out_size, in_size)
+            outer_products(out_grad, flat, into=weight_grad)
             weight_grad = weight_grad.to(ctx.dtype)
         return x_grad, weight_grad
+
+
+def outer_products(left: Tensor, right: Tensor, *, into: Tensor, accumulate: bool = False) -> None:
+    """Compute leftᵀ · right in float32.
+
+    Args:
+        left: (N, O) bfloat16, contiguous.
+        right: (N, I) bfloat16, contiguous; I is a multiple of 16.
+        into: (O, I) float32; filled in.
+        accumulate: Whether the result is added to what is there.
+    """
+    if not accumulate and not len(left):  # the kernel writes nothing where there are no tokens
+        into.zero_()
+    sizes = map(ctypes.c_long, (len(left), left.shape[1], right.shape[1]))
+    call("weight_grad_bf16", left, right, into, *sizes, int(accumulate), torch.get_num_threads())

@@ -71,7 +71,7 @@ def attention_mask(
         return Mask(is_native=False, bias=added)
     is_native = kernels.serve(hidden) and native.fits(head_size)
     if inputs.is_causal:  # which the variable-length kernel can not say of each row
-        if is_native and native.reads_direction():
+        if is_native:
             return Mask(is_native=True, segments=inputs.segments(), window=window, causal=inputs.causal_rows())
         return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
     if window is not None and inputs.input_ids.shape[1] - 1 <= window:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from electrify import kernels
 from electrify.kernels import vocabulary as native
+from electrify.kernels.linear import outer_products
 from electrify.noise import uniform
 
 _BLOCK_ELEMENTS = 1 << 22  # logits in one block
@@ -183,8 +184,13 @@ class _Pass:
             vector_grad, vectors = vector_grad * weights, vectors * weights.to(vectors.dtype)
             self.bias_grad += torch.mm(gradient.T, weights.to(gradient.dtype)).squeeze(1)
         self.vector_grad[block] = vector_grad
-        part = torch.mm(gradient.T, vectors)
-        self.table_grad = self.table_grad.add_(part) if self.table_grad.numel() else part.float()
+        is_first = not self.table_grad.numel()
+        if kernels.serve(gradient) and vectors.shape[1] % 16 == 0:
+            self.table_grad = torch.empty(self.table.shape) if is_first else self.table_grad
+            outer_products(gradient, vectors.contiguous(), into=self.table_grad, accumulate=not is_first)
+        else:
+            part = torch.mm(gradient.T, vectors)
+            self.table_grad = part.float() if is_first else self.table_grad.add_(part)
 
     def weigh(self, block: slice) -> Tensor:
         """Mix a block's losses with copies; return the shares of the softmax in the targets' probabilities, (p,).

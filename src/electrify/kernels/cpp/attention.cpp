@@ -31,7 +31,7 @@ extern "C" struct AttentionArguments {
     const int32_t* segments;  // (B, T): tokens look only at their like; or null
     const int64_t* keys;      // (B) or null
     bf16* context;            // (B, T, A, D)
-    float* log_sums;          // (B, A, T)
+    float* log_sums;          // (B, A, T), to the base of 2
     const bf16* context_grad;  // backward only, as the three below
     bf16* qkv_grad;
     float* bias_grad;  // (3, A, D) or null
@@ -61,6 +61,20 @@ struct Head {
     long joint(long part, long token) const { return (((row * tokens + token) * 3 + part) * of.heads + head) * size; }
     long single(long token) const { return ((row * tokens + token) * of.heads + head) * size; }
 
+    // Asks the memory for a share of what will be read and, backward, written for this head. A head's lines lie as far
+    // apart as a token is wide, which the processor does not foresee: without this it waits for a third of the time.
+    void expect(long share, long shares) const {
+        constexpr long LINE = 64 / sizeof(bf16);
+        for (long t = tokens * share / shares; t < tokens * (share + 1) / shares; t++)
+            for (long i = 0; i < size; i += LINE) {
+                for (long part = 0; part < 3; part++) __builtin_prefetch(of.qkv + joint(part, t) + i, 0, 2);
+                if (!of.context_grad) continue;
+                __builtin_prefetch(of.context + single(t) + i, 0, 2);
+                __builtin_prefetch(of.context_grad + single(t) + i, 0, 2);
+                for (long part = 0; part < 3; part++) __builtin_prefetch(of.qkv_grad + joint(part, t) + i, 1, 2);
+            }
+    }
+
     // Queries (part 0), keys (1) or values (2) with bias and rotation, (count, size); rows past the last token stay.
     void read(long part, long from, long count, bf16* to) const {
         const float* bias = of.bias ? of.bias + (part * of.heads + head) * size : nullptr;
@@ -88,25 +102,30 @@ struct Head {
         float* sum = bias_sum + (part * of.heads + head) * size;
         const bool turns = of.cos && part < 2;
         const long half = turns ? size / 2 : size;
-        for (long t = from; t < std::min(from + count, tokens); t++, gradient += size) {
-            bf16* target = of.qkv_grad + joint(part, t);
-            for (long i = 0; i < half; i += LANES) {
-                __m512 first = load(gradient + i);
+        const long end = std::min(from + count, tokens);
+        for (long i = 0; i < half; i += LANES) {
+            __m512 first_sum = load(sum + i), second_sum = _mm512_setzero_ps();
+            for (long t = from; t < end; t++) {
+                const float* line = gradient + (t - from) * size;
+                bf16* target = of.qkv_grad + joint(part, t);
+                __m512 first = load(line + i);
                 if (turns) {
-                    __m512 second = load(gradient + half + i);
+                    const __m512 second = load(line + half + i);
                     const __m512 cos = load(of.cos + t * half + i), sin = load(of.sin + t * half + i);
                     const __m512 turned = _mm512_fmsub_ps(second, cos, _mm512_mul_ps(first, sin));
                     first = _mm512_fmadd_ps(first, cos, _mm512_mul_ps(second, sin));
                     store(target + half + i, turned);
-                    store(sum + half + i, _mm512_add_ps(load(sum + half + i), turned));
+                    second_sum = _mm512_add_ps(second_sum, turned);
                 }
                 store(target + i, first);
-                store(sum + i, _mm512_add_ps(load(sum + i), first));
+                first_sum = _mm512_add_ps(first_sum, first);
             }
+            store(sum + i, first_sum);
+            if (turns) store(sum + half + i, _mm512_add_ps(load(sum + half + i), second_sum));
         }
     }
 
-    // The keys that a block of queries may look at, to whole vectors.
+    // The keys that a block of queries may look at, to whole vectors; the first is a multiple of 32, for dropout.
     void range(long from, long to, long& begin, long& end) const {
         begin = 0, end = tokens;
         if (of.window >= 0) begin = std::max(0L, from - of.window), end = std::min(tokens, to + of.window);
@@ -116,7 +135,7 @@ struct Head {
             while (segments[begin] < *lowest || segments[begin] > *highest) begin++;
             while (segments[end - 1] < *lowest || segments[end - 1] > *highest) end--;
         }
-        begin = begin / LANES * LANES;
+        begin = begin / (2 * LANES) * (2 * LANES);
         end = round_up(end);
     }
 
@@ -150,7 +169,7 @@ struct Head {
 };
 
 // Scores of one query to dropped-out weights that are still to be multiplied by `inverse`; returns the logarithm of
-// their sum.
+// their sum, to the base of 2.
 template <bool MASKED, bool DROPS>
 float softmax_line(const Head& head, const Keep keep, long query, long begin, long end, float* line, bf16* result,
                    float& inverse) {
@@ -160,17 +179,17 @@ float softmax_line(const Head& head, const Keep keep, long query, long begin, lo
             store(line + j, _mm512_mask_mov_ps(_mm512_set1_ps(-1e30f), head.allowed(query, j), load(line + j)));
         highest = _mm512_max_ps(highest, load(line + j));
     }
-    const __m512 scale = _mm512_set1_ps(head.scale);
-    const float top = _mm512_reduce_max_ps(highest) * head.scale;
+    const float sharpness = head.scale * LOG2_E, top = _mm512_reduce_max_ps(highest) * sharpness;
     __m512 sum = _mm512_setzero_ps();
-    for (long j = begin; j < end; j += LANES) {
-        const __m512 weight = electrify::exp(_mm512_fmsub_ps(load(line + j), scale, _mm512_set1_ps(top)));
+    each_vector(keep, head.number(query, begin), end - begin, [&](long i, __mmask16 kept) {
+        const __m512 power = _mm512_fmsub_ps(load(line + begin + i), _mm512_set1_ps(sharpness), _mm512_set1_ps(top));
+        const __m512 weight = electrify::exp2(power);
         sum = _mm512_add_ps(sum, weight);
-        store(result + j, DROPS ? keep.apply(weight, head.number(query, j)) : weight);
-    }
+        store(result + begin + i, DROPS ? keep.apply(weight, kept) : weight);
+    });
     const float total = _mm512_reduce_add_ps(sum);
     inverse = 1.0f / total;
-    return top + std::log(total);
+    return top + std::log2(total);
 }
 
 auto choose(bool is_masked, bool drops) {
@@ -188,31 +207,37 @@ struct Block {
 template <bool MASKED, bool DROPS>
 void backward_block(const Head& head, const Keep keep, long from, long count, long begin, long end, const Block of) {
     const long padded = head.padded, last = head.tokens - 1;
-    const __m512 scale = _mm512_set1_ps(head.scale), factor = _mm512_set1_ps(keep.scale);
+    const __m512 scale = _mm512_set1_ps(head.scale), sharpness = _mm512_set1_ps(head.scale * LOG2_E);
     for (long i = 0; i < count; i += 2) {
         const __m512 log_sums[2] = {_mm512_set1_ps(of.log_sums[i]), _mm512_set1_ps(of.log_sums[i + 1])};
         const __m512 inner[2] = {_mm512_set1_ps(of.inner[i]), _mm512_set1_ps(of.inner[i + 1])};
-        for (long j = begin; j < end; j += LANES) {
-            __m256i weights[2], grads[2];
+        for (long j = begin; j < end; j += 2 * LANES) {
+            __mmask32 kept[2] = {0xFFFFFFFF, 0xFFFFFFFF};
+            if (DROPS) kept[0] = keep(head.number(from + i, j)), kept[1] = keep(head.number(from + i + 1, j));
+            for (long k = j; k < std::min(j + 2 * LANES, end); k += LANES) {
+                __m256i weights[2], grads[2];
 #pragma GCC unroll 2
-            for (int which = 0; which < 2; which++) {
-                const long query = from + i + which, at = (i + which) * padded + j - begin;
-                __m512 weight = electrify::exp(_mm512_fmsub_ps(load(of.scores + at), scale, log_sums[which]));
-                if (MASKED) weight = _mm512_maskz_mov_ps(head.allowed(std::min(query, last), j), weight);
-                __m512 slope = load(of.slopes + at), kept = weight;
-                if (DROPS) {
-                    const __mmask16 mask = keep(head.number(query, j));
-                    slope = _mm512_maskz_mul_ps(mask, slope, factor);
-                    kept = _mm512_maskz_mul_ps(mask, weight, factor);
+                for (int which = 0; which < 2; which++) {
+                    const long query = from + i + which, at = (i + which) * padded + k - begin;
+                    __m512 weight =
+                        electrify::exp2(_mm512_fmsub_ps(load(of.scores + at), sharpness, log_sums[which]));
+                    if (MASKED) weight = _mm512_maskz_mov_ps(head.allowed(std::min(query, last), k), weight);
+                    __m512 slope = load(of.slopes + at), dropped = weight;
+                    if (DROPS) {
+                        const auto mask = static_cast<__mmask16>(kept[which] >> (k - j));
+                        slope = keep.apply(slope, mask);
+                        dropped = keep.apply(weight, mask);
+                    }
+                    const __m512 gradient =
+                        _mm512_mul_ps(_mm512_mul_ps(weight, scale), _mm512_sub_ps(slope, inner[which]));
+                    weights[which] = to_bf16(dropped);
+                    grads[which] = to_bf16(gradient);
+                    _mm256_storeu_si256(reinterpret_cast<__m256i*>(of.score_grad + at), grads[which]);
                 }
-                const __m512 gradient = _mm512_mul_ps(_mm512_mul_ps(weight, scale), _mm512_sub_ps(slope, inner[which]));
-                weights[which] = to_bf16(kept);
-                grads[which] = to_bf16(gradient);
-                _mm256_storeu_si256(reinterpret_cast<__m256i*>(of.score_grad + at), grads[which]);
+                const long at = i / 2 * padded + k - begin;
+                _mm512_storeu_si512(of.weight_pairs + at, interleave(weights[0], weights[1]));
+                _mm512_storeu_si512(of.score_pairs + at, interleave(grads[0], grads[1]));
             }
-            const long at = i / 2 * padded + j - begin;
-            _mm512_storeu_si512(of.weight_pairs + at, interleave(weights[0], weights[1]));
-            _mm512_storeu_si512(of.score_pairs + at, interleave(grads[0], grads[1]));
         }
     }
 }
@@ -229,7 +254,7 @@ void forward(const Arguments& of, long first, long last) {
     const Buffer<float> scores(QUERIES * padded), out(QUERIES * size);
     matrix.clear(padded * size), queries.clear(QUERIES * size);  // rows past the last token are zero, or at least finite
     for (long item = first; item < last; item++) {
-        const Head head(of, item);
+        const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
         head.read(1, 0, of.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
@@ -239,6 +264,7 @@ void forward(const Arguments& of, long first, long last) {
             const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
             long begin, end;
             head.range(from, to, begin, end);
+            next.expect(from / QUERIES, (of.tokens + QUERIES - 1) / QUERIES);
             head.read(0, from, QUERIES, queries);
             multiply(pairs(queries), size / 2, 1, keys + begin, padded, count, end - begin, size / 2, scores, padded,
                      false);
@@ -271,7 +297,7 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
     const Buffer<float> key_grad(padded * size), value_grad(padded * size);
     matrix.clear(padded * size), queries.clear(QUERIES * size), gradients.clear(QUERIES * size);
     for (long item = first; item < last; item++) {
-        const Head head(of, item);
+        const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
         head.read(1, 0, of.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
@@ -284,6 +310,7 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
             const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
             long begin, end;
             head.range(from, to, begin, end);
+            next.expect(from / QUERIES, (of.tokens + QUERIES - 1) / QUERIES);
             if (to - from < count) gradients.clear(QUERIES * size);
             head.read(0, from, QUERIES, queries);
             float inner[QUERIES] = {}, log_sum[QUERIES];
@@ -321,9 +348,6 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
 }  // namespace
 
 extern "C" {
-
-// There since rows can be causal: libraries built before do not know the last field of the arguments.
-int attention_reads_direction() { return 1; }
 
 void attention_bf16(const AttentionArguments* of) {
     const long items = of->rows * of->heads;

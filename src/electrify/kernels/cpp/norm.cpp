@@ -18,12 +18,12 @@ void forward(const bf16* x, const float* bias, const Z* residual, const float* w
         const uint32_t first = static_cast<uint32_t>(token % tokens) << 13;
         const long at = token * size;
         __m512 sum = _mm512_setzero_ps();
-        for (long i = 0; i < size; i += LANES) {
+        each_vector(keep, first, size, [&](long i, __mmask16 kept) {
             __m512 value = load(x + at + i);
             if (bias) value = _mm512_add_ps(value, load(bias + i));
-            store(z + at + i, _mm512_add_ps(keep.apply(value, first + i), load(residual + at + i)));
+            store(z + at + i, _mm512_add_ps(keep.apply(value, kept), load(residual + at + i)));
             sum = _mm512_add_ps(sum, load(z + at + i));  // as stored: backward sees the same numbers
-        }
+        });
         const float average = _mm512_reduce_add_ps(sum) / size;
         const __m512 centre = _mm512_set1_ps(average);
         __m512 squares = _mm512_setzero_ps();
@@ -70,16 +70,16 @@ void backward(const bf16* out_grad, const Z* z_grad, const Z* z, const float* we
             }
             const __m512 average = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / size);
             const __m512 slope = _mm512_set1_ps(_mm512_reduce_add_ps(projection) / size);
-            for (long i = 0; i < size; i += LANES) {
+            each_vector(keep, first, size, [&](long i, __mmask16 kept) {
                 const __m512 normal = _mm512_mul_ps(_mm512_sub_ps(load(z + at + i), centre), factor);
                 __m512 gradient = _mm512_fmsub_ps(load(out_grad + at + i), load(weight + i), average);
                 gradient = _mm512_mul_ps(_mm512_fnmadd_ps(normal, slope, gradient), factor);
                 if (z_grad) gradient = _mm512_add_ps(gradient, load(z_grad + at + i));
                 store(residual_grad + at + i, gradient);
-                gradient = keep.apply(gradient, first + i);
+                gradient = keep.apply(gradient, kept);
                 if (x_grad) store(x_grad + at + i, gradient);
                 store(bias_sum + i, _mm512_add_ps(gradient, load(bias_sum + i)));
-            }
+            });
         }
     }
     std::memset(sums, 0, sizeof(float) * 3 * size);

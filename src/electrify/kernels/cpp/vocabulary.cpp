@@ -1,4 +1,5 @@
 // The softmax over the vocabulary of a few positions: loss, sample, figures and gradient while a row is in the cache.
+#include "buffer.h"
 #include "common.h"
 
 #include <algorithm>
@@ -25,41 +26,52 @@ extern "C" struct VocabularyArguments {
 namespace {
 
 constexpr long CHUNK = 512;  // tokens whose weights are summed before the sample is looked for among them
+constexpr long GROUP = 4;    // positions whose gradients are added to the bias's in one pass
+constexpr float LOWEST = -1e30f;
 
-// One position: its scores, sixteen at a time, and what is made of them.
+// One position: its scores to the base of 2 (times log2 e), sixteen at a time, and what is made of them.
 struct Row {
     const VocabularyArguments& of;
     bf16* logits;
+    float* powers;  // (V), up to whole vectors: first scores, then 2 to the power of their distance from the highest
     const long target;
+    float share;  // 1 / sum of powers
 
-    Row(const VocabularyArguments& arguments, long position)
-        : of(arguments), logits(arguments.logits + position * arguments.vocab_size), target(arguments.targets[position]) {}
+    Row(const VocabularyArguments& arguments, long position, float* buffer)
+        : of(arguments), logits(arguments.logits + position * arguments.vocab_size), powers(buffer),
+          target(arguments.targets[position]), share(0) {}
 
     __mmask16 mask(long i) const {
         const long left = of.vocab_size - i;
         return left >= LANES ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1);
     }
 
-    __m512 score(long i, __mmask16 mask) const {  // -1e30 past the end
+    __m512 score(long i, __mmask16 mask) const {
         const __m256i half = _mm256_maskz_loadu_epi16(mask, logits + i);
         const __m512 value = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-        return _mm512_mask_add_ps(_mm512_set1_ps(-1e30f), mask, value, _mm512_maskz_loadu_ps(mask, of.bias + i));
+        const __m512 sum = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, of.bias + i));
+        return _mm512_mask_mul_ps(_mm512_set1_ps(LOWEST), mask, sum, _mm512_set1_ps(LOG2_E));
     }
 
     float target_score() const {
         return _mm512_cvtss_f32(score(target, 1));
     }
 
+    // Fills in the scores.
     float highest() const {
-        __m512 top = _mm512_set1_ps(-1e30f);
-        for (long i = 0; i < of.vocab_size; i += LANES) top = _mm512_max_ps(top, score(i, mask(i)));
+        __m512 top = _mm512_set1_ps(LOWEST);
+        for (long i = 0; i < of.vocab_size; i += LANES) {
+            const __m512 scores = score(i, mask(i));
+            store(powers + i, scores);
+            top = _mm512_max_ps(top, scores);
+        }
         return _mm512_reduce_max_ps(top);
     }
 
     // Proportional to the probability of being drawn.
     __m512 weight(long i, float top, float sharpness) const {
         const __m512 distance = _mm512_sub_ps(score(i, mask(i)), _mm512_set1_ps(top));
-        __m512 result = electrify::exp(_mm512_mul_ps(distance, _mm512_set1_ps(sharpness)));
+        __m512 result = electrify::exp2(_mm512_mul_ps(distance, _mm512_set1_ps(sharpness)));
         if (of.excludes_target && target >= i && target < i + LANES)
             result = _mm512_mask_mov_ps(result, static_cast<__mmask16>(1u << (target - i)), _mm512_setzero_ps());
         return result;
@@ -93,8 +105,9 @@ struct Row {
     }
 };
 
-void predict(const VocabularyArguments& of, long position, float* chunks, float* bias_sum) {
-    const Row row(of, position);
+// Everything about one position but the gradient.
+void predict(Row& row, long position, float* chunks) {
+    const VocabularyArguments& of = row.of;
     const float top = row.highest(), sharpness = static_cast<float>(1 / of.temperature);
     const bool is_plain = of.temperature == 1.0 && !of.excludes_target;
     __m512 total = _mm512_setzero_ps(), moment = _mm512_setzero_ps();
@@ -102,8 +115,9 @@ void predict(const VocabularyArguments& of, long position, float* chunks, float*
     for (long start = 0; start < of.vocab_size; start += CHUNK) {
         __m512 sum = _mm512_setzero_ps(), weights = _mm512_setzero_ps();
         for (long i = start; i < std::min(start + CHUNK, of.vocab_size); i += LANES) {
-            const __m512 distance = _mm512_sub_ps(row.score(i, row.mask(i)), _mm512_set1_ps(top));
-            const __m512 power = electrify::exp(distance);
+            const __m512 distance = _mm512_sub_ps(load(row.powers + i), _mm512_set1_ps(top));
+            const __m512 power = electrify::exp2(distance);
+            store(row.powers + i, power);
             sum = _mm512_add_ps(sum, power);
             if (of.wants_figures) moment = _mm512_mask3_fmadd_ps(power, distance, moment, row.mask(i));
             if (!is_plain) weights = _mm512_add_ps(weights, row.weight(i, top, sharpness));
@@ -114,22 +128,41 @@ void predict(const VocabularyArguments& of, long position, float* chunks, float*
     }
     const float all = _mm512_reduce_add_ps(total);
     of.samples[position] = row.sample(chunks, of.uniforms[position] * drawn, top, sharpness);
-    of.losses[position] = std::log(all) + top - row.target_score();
+    of.losses[position] = std::log(all) + (top - row.target_score()) / LOG2_E;
     if (of.wants_figures) {
         of.best[position] = row.first_of(top);
-        of.entropy[position] = std::log(all) - _mm512_reduce_add_ps(moment) / all;
+        of.entropy[position] = std::log(all) - _mm512_reduce_add_ps(moment) / all / LOG2_E;
     }
-    if (!of.needs_gradient) return;
-    const __m512 share = _mm512_set1_ps(1 / all);
+    row.share = 1 / all;
+}
+
+// The gradients of a few positions: into their logits, and added to the bias's.
+void differentiate(const std::vector<Row>& rows, float* bias_sum) {
+    const VocabularyArguments& of = rows.front().of;
+    for (const Row& row : rows) row.powers[row.target] -= 1 / row.share;  // their sum: the gradient is p - 1 there
     for (long i = 0; i < of.vocab_size; i += LANES) {
-        const __mmask16 mask = row.mask(i);
-        const __m512 distance = _mm512_sub_ps(row.score(i, mask), _mm512_set1_ps(top));
-        __m512 gradient = _mm512_mul_ps(electrify::exp(distance), share);
-        if (row.target >= i && row.target < i + LANES)
-            gradient = _mm512_mask_sub_ps(gradient, static_cast<__mmask16>(1u << (row.target - i)), gradient,
-                                          _mm512_set1_ps(1.0f));
-        _mm256_mask_storeu_epi16(row.logits + i, mask, to_bf16(gradient));
-        _mm512_mask_storeu_ps(bias_sum + i, mask, _mm512_add_ps(gradient, _mm512_maskz_loadu_ps(mask, bias_sum + i)));
+        const __mmask16 mask = rows.front().mask(i);
+        __m512 sum = _mm512_maskz_loadu_ps(mask, bias_sum + i);
+        for (const Row& row : rows) {
+            const __m512 gradient = _mm512_mul_ps(load(row.powers + i), _mm512_set1_ps(row.share));
+            _mm256_mask_storeu_epi16(row.logits + i, mask, to_bf16(gradient));
+            sum = _mm512_add_ps(sum, gradient);
+        }
+        _mm512_mask_storeu_ps(bias_sum + i, mask, sum);
+    }
+}
+
+void predict_some(const VocabularyArguments& of, long first, long last, float* bias_sum) {
+    std::vector<float> chunks((of.vocab_size + CHUNK - 1) / CHUNK);
+    const long padded = (of.vocab_size + LANES - 1) / LANES * LANES;
+    const Buffer<float> powers(GROUP * padded);
+    for (long from = first; from < last; from += GROUP) {
+        std::vector<Row> rows;
+        for (long i = from; i < std::min(from + GROUP, last); i++) {
+            rows.emplace_back(of, i, powers + (i - from) * padded);
+            predict(rows.back(), i, chunks.data());
+        }
+        if (of.needs_gradient) differentiate(rows, bias_sum);
     }
 }
 
@@ -137,9 +170,7 @@ void predict(const VocabularyArguments& of, long position, float* chunks, float*
 
 extern "C" void predict_bf16(const VocabularyArguments* of) {
 #pragma omp parallel for schedule(static) num_threads(of->threads)
-    for (long part = 0; part < of->threads; part++) {
-        std::vector<float> chunks((of->vocab_size + CHUNK - 1) / CHUNK);
-        for (long i = of->positions * part / of->threads; i < of->positions * (part + 1) / of->threads; i++)
-            predict(*of, i, chunks.data(), of->bias_grad + part * of->vocab_size);
-    }
+    for (long part = 0; part < of->threads; part++)
+        predict_some(*of, of->positions * part / of->threads, of->positions * (part + 1) / of->threads,
+                     of->bias_grad + part * of->vocab_size);
 }
