@@ -80,7 +80,7 @@ class ModelConfig(Section):
     share_layers: bool = False
     """Kinds with a generator: whether its layers are the discriminator's lowest; needs generator_hidden_ratio = 1."""
     head_init: Literal["normal", "glorot"] = "normal"
-    """electra, rtd, electra-15: how the discriminator's last layer starts; "glorot" as in the original's code."""
+    """electra body, kinds that detect: how the discriminator's last layer starts; "glorot" as the original's code."""
     decoder_layer_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
     """span: layers of the decoder, relative to the encoder."""
     feed_forward: Literal["gated-gelu", "relu"] = "gated-gelu"
@@ -108,6 +108,8 @@ class MaskingConfig(Section):
     """span: most words of a span."""
     mean_span_tokens: Annotated[float, Field(ge=1)] = 3.0
     """objective span: mean tokens of a hidden span; unit and what is shown in its place mean nothing there."""
+    adaptive: Share = 0.0
+    """How far tokens that are hard to predict are preferred: 0 not at all, 1 in proportion to their mean loss."""
     share_of: Literal["candidates", "all_tokens"] = "candidates"
     """What the share is taken of: tokens that may be chosen, or all including [CLS] and [SEP] (as the original)."""
     draw: Literal["distinct", "with_replacement"] = "distinct"
@@ -127,22 +129,44 @@ class MaskingConfig(Section):
 class ObjectiveConfig(Section):
     """The loss and the sampling."""
 
-    kind: Literal["rtd", "mlm", "clm", "span", "hybrid", "electric", "electra-15", "replace-mlm", "all-tokens-mlm"] = (
-        "rtd"
-    )
+    kind: Literal[
+        "rtd",
+        "contrastive",
+        "halves",
+        "mlm",
+        "clm",
+        "span",
+        "hybrid",
+        "electric",
+        "electra-15",
+        "replace-mlm",
+        "all-tokens-mlm",
+    ] = "rtd"
     """What is trained: "rtd" (ELECTRA), "mlm" (BERT), "clm" (GPT), "span" (T5), and others: docs/objectives.md."""
     gen_weight: NotNegative = 1.0
     """Kinds with a generator, electric: weight of its loss, or of the noise model's."""
     disc_weight: NotNegative = 50.0
-    """rtd, electra-15, electric: weight of the discriminator's or scorer's loss."""
+    """Kinds that detect, electric: weight of the discriminator's or scorer's loss."""
     disc_weight_start: NotNegative | None = None
-    """rtd, electra-15: the weight at the start, from which it moves on a line; it stays the same if not given."""
+    """Kinds that detect: the weight at the start, from which it moves on a line; it stays the same if not given."""
     encoder_weight: NotNegative = 1.0
     """replace-mlm, all-tokens-mlm: weight of the encoder's loss."""
+    z_loss: NotNegative = 0.0
+    """All but electric and span: weight of the squared log of the vocabulary softmax's denominator, beside its loss."""
     causal_share: OpenShare = 0.0625
     """hybrid: share of rows that are read from left to right, and weight of their loss; one in 16 as GPT-BERT."""
     copy_share: Probability = 0.0
     """span: share of rows that are shown whole and have to be repeated, and weight of their loss."""
+    contrast_weight: NotNegative = 1.0
+    """contrastive: weight of the loss that tells the two views of a row from those of other rows."""
+    contrast_temperature: Rate = 0.1
+    """contrastive: what cosines between views are divided by."""
+    crop_share: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """contrastive: share of a row's tokens, in one stretch, that its cropped view keeps."""
+    halves_weight: NotNegative = 1.0
+    """halves: weight of the loss on whether a row's halves belong together."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """contrastive, halves: what a row's vector is, the mean of its hidden states or the first one."""
     temperature: Rate = 1.0
     """Kinds with a generator: temperature at which it is sampled; below 1 is sharper."""
     temperature_start: Rate | None = None
@@ -152,14 +176,14 @@ class ObjectiveConfig(Section):
     generator_dropout: bool = True
     """Kinds with a generator: whether dropout is in its pass, from which the samples come too."""
     freeze_generator: bool = False
-    """rtd, electra-15: whether a generator from init_from stays as it is (Fast-ELECTRA)."""
+    """Kinds that detect: whether a generator from init_from stays as it is (Fast-ELECTRA)."""
 
 
 class OptimizerConfig(Section):
     """The update and clipping."""
 
-    kind: Literal["adamw", "muon", "lion", "lamb"] = "adamw"
-    """"adamw"; "muon" for the matrices inside layers, with AdamW for all else; "lion" or "lamb": docs/recipes.md."""
+    kind: Literal["adamw", "muon", "lion", "lamb", "schedule-free"] = "adamw"
+    """"adamw"; "muon" for the matrices inside layers, with AdamW for all else; others: docs/recipes.md."""
     learning_rate: Rate = 5e-4
     """Peak learning rate."""
     beta1: Probability = 0.9
@@ -187,7 +211,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How long, and the learning rate on the way."""
 
-    kind: Literal["linear", "linear_times_warmup", "cosine", "warmup_stable_decay"] = "linear"
+    kind: Literal["linear", "linear_times_warmup", "cosine", "warmup_stable_decay", "constant"] = "linear"
     """Shape after the warm-up; "linear_times_warmup" falls from the first step and multiplies the warm-up."""
     num_steps: Positive = 10_000
     """Length of the run in optimizer steps."""
@@ -197,6 +221,10 @@ class ScheduleConfig(Section):
     """Share of the run over which the learning rate rises."""
     decay_share: OpenShare = 0.2
     """warmup_stable_decay: share of the run over which the learning rate falls at the end."""
+    length_start: Annotated[int, Field(ge=8)] | None = None
+    """Tokens into which rows are cut in the first step; the pieces grow to whole rows. Never cut if not given."""
+    length_warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Steps over which the pieces grow."""
     start_step: Annotated[int, Field(ge=0)] = 0
     """Step at which this schedule begins; above 0 in a run that was extended by a second warm-up."""
 

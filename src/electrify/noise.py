@@ -14,6 +14,7 @@ from torch import Tensor
 MASKED_POSITIONS, SHOWN_AS_MASK, SAMPLES, DROPOUT = 1, 2, 3, 4
 RANDOM_TOKENS, CAUSAL_ROWS = 101, 102
 SPAN_LENGTHS, SPAN_PLACES, COPIED_ROWS = 201, 202, 203
+CROPS, HALVES, OTHER_ROWS, PIECES = 301, 302, 303, 304
 """Streams: numbers for different purposes never come from the same key."""
 
 

@@ -161,3 +161,12 @@ def test_the_original_can_be_excluded_from_the_samples() -> None:
     _, output = run(build(exclude_original=True), make_inputs(64))
     assert not (output.sampled_ids == output.original_ids).any()
     assert int(output.is_replaced.sum()) == output.sampled_ids.numel()
+
+
+def test_penalty_on_the_denominator_is_in_the_loss_and_not_in_the_figures() -> None:
+    (rows, plain), (_, penalised) = (run(build(z_loss=z_loss).eval(), make_inputs()) for z_loss in (0.0, 0.5))
+    assert torch.equal(plain.gen_loss, penalised.gen_loss)
+    rtd = build().eval()
+    logits = rtd.generator(Inputs(rows.masking.masked_ids)).flatten(0, 1)[rows.masking.positions]
+    expected = plain.loss + 0.5 * logits.logsumexp(-1).square().mean()
+    torch.testing.assert_close(penalised.loss, expected, rtol=1e-5, atol=1e-5)

@@ -173,3 +173,41 @@ def test_copies_in_bf16_stay_near_float32() -> None:
         halved = work()
     for one, other in zip(halved, exact, strict=True):
         assert (one - other).norm() / other.norm() < 0.02
+
+
+def penalised(vectors: Tensor, table: Tensor, bias: Tensor, targets: Tensor, z_loss: float) -> Tensor:
+    logits = F.linear(vectors, table, bias)
+    return F.cross_entropy(logits, targets, reduction="sum") + z_loss * logits.logsumexp(-1).square().sum()
+
+
+@pytest.mark.parametrize("block_elements", [1, 150, 1 << 22])
+def test_penalty_on_the_denominator_has_the_gradient_of_autograd(
+    block_elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "_BLOCK_ELEMENTS", block_elements)
+    tensors = make()
+    loss = penalised(*tensors, 0.3)
+    expected = torch.autograd.grad(3.0 * loss, tensors[:3])
+    for scores in (score_tokens(*tensors, z_loss=0.3), predict_tokens(*tensors, keys(37), z_loss=0.3)):
+        torch.testing.assert_close(scores.loss, loss)
+        for mine, theirs in zip(torch.autograd.grad(3.0 * scores.loss, tensors[:3]), expected, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=2e-5)
+        torch.testing.assert_close(scores.cross_entropy, score_tokens(*tensors).loss.detach())  # as without a penalty
+    with torch.no_grad():
+        torch.testing.assert_close(score_tokens(*tensors, z_loss=0.3).loss, loss)
+
+
+def test_small_penalty_is_not_rounded_away_in_bf16() -> None:
+    tensors = make(200, 64, 1000)
+
+    def penalty(z_loss: float) -> list[Tensor]:
+        """What a penalty adds to the gradients."""
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = [predict_tokens(*tensors, keys(200), z_loss=one).loss for one in (z_loss, 0.0)]
+        found = [torch.autograd.grad(loss, tensors[:3]) for loss in losses]
+        return [one - other for one, other in zip(*found, strict=True)]
+
+    logits = F.linear(*tensors[:3])
+    expected = torch.autograd.grad(1e-4 * logits.logsumexp(-1).square().sum(), tensors[:3])
+    for mine, theirs in zip(penalty(1e-4), expected, strict=True):
+        assert (mine - theirs).norm() / theirs.norm() < 0.05

@@ -1,5 +1,6 @@
 """Counted operations of each kind against sums by hand, and budgets against what the steps cost."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ SMALL = ElectraConfig(
 # Rows of 10 tokens. A layer: queries, keys, values, output; feed-forward; scores and values of 10 tokens, causal 5.5.
 LARGE_BODY = 2 * (4 * 2 * 8 * 8 + 2 * 2 * 8 * 16 + 4 * 10 * 8) + 2 * 4 * 8
 LARGE_CAUSAL = 2 * (4 * 2 * 8 * 8 + 2 * 2 * 8 * 16 + 4 * 5.5 * 8) + 2 * 4 * 8
+LARGE_BODY_OF_8 = 2 * (4 * 2 * 8 * 8 + 2 * 2 * 8 * 16 + 4 * 8 * 8) + 2 * 4 * 8
 SMALL_BODY = 4 * 2 * 4 * 4 + 2 * 2 * 4 * 8 + 4 * 10 * 4
 SMALL_CAUSAL = 4 * 2 * 4 * 4 + 2 * 2 * 4 * 8 + 4 * 5.5 * 4
 LARGE_TOKEN = 2 * 8 * 4 + 2 * 4 * 100
@@ -32,6 +34,9 @@ CHOSEN = 0.25 * 0.8  # a quarter of the 8 tokens that are not special
 GENERATOR = SMALL_BODY + CHOSEN * SMALL_TOKEN
 FORWARD = {
     "rtd": GENERATOR + LARGE_BODY + JUDGE,
+    # A view of 8 of 10 tokens, and cosines of 2 views a row with the 2 · 64 of the recipe's batch.
+    "contrastive": GENERATOR + LARGE_BODY + JUDGE + 0.8 * LARGE_BODY_OF_8 + 2 * 2 * 128 * 8 / 10,
+    "halves": GENERATOR + LARGE_BODY + JUDGE + (2 * 8 * 8 + 2 * 8) / 10,
     "electra-15": GENERATOR + LARGE_BODY + CHOSEN * JUDGE,
     "mlm": LARGE_BODY + CHOSEN * LARGE_TOKEN,
     "clm": LARGE_CAUSAL + 0.9 * LARGE_TOKEN,
@@ -44,7 +49,11 @@ FORWARD = {
 
 def config_of(kind: str, **objective: object) -> PretrainConfig:
     return recipes.parse_config(
-        {"masking": {"mask_prob": 0.25}, "objective": {"kind": kind, "causal_share": 0.25, **objective}}, source="test"
+        {
+            "masking": {"mask_prob": 0.25},
+            "objective": {"kind": kind, "causal_share": 0.25, "crop_share": 0.75, **objective},
+        },
+        source="test",
     )
 
 
@@ -98,7 +107,7 @@ def test_a_run_of_span_corruption_has_a_price(shards: Path) -> None:
                 "tiny", settings(shards, model={"decoder_layer_ratio": ratio}, objective={"kind": "span"})
             ),
             folder,
-        )
+        ).whole
         for ratio in (1.0, 0.5)
     )
     assert deep.tokens == flat.tokens
@@ -118,22 +127,40 @@ def test_local_and_causal_attention_see_fewer_tokens() -> None:
 
 def test_steps_of_a_budget_are_the_nearest() -> None:
     config = recipes.parse_config({"training": {"batch_size": 8}}, source="test")
-    assert [steps_for(config, rows) for rows in (0.1, 8, 11, 12, 13, 80)] == [1, 1, 1, 2, 2, 10]
+    assert [steps_for(rows, partial(rows_of, config)) for rows in (0.1, 8, 11, 12, 13, 80)] == [1, 1, 1, 2, 2, 10]
 
 
 def test_steps_of_a_batch_that_grows_cost_fewer_rows_at_first() -> None:
     growing = {"batch_size": 8, "batch_size_start": 2, "batch_warmup_steps": 6}
     config = recipes.parse_config({"training": growing}, source="test")
     assert [rows_of(config, step) for step in range(4)] == [0, 2, 5, 9]
-    assert steps_for(config, 9) == 3
+    assert steps_for(9, partial(rows_of, config)) == 3
 
 
 def test_a_row_of_real_shards_costs_its_tokens(shards: Path) -> None:
     config = recipes.load_recipe("tiny", settings(shards, objective={"kind": "mlm"}))
     folder = open_shards(shards)
-    cost = row_cost(config, folder)
+    cost = row_cost(config, folder).whole
     assert cost.tokens == pytest.approx((folder.num_tokens("train") / folder.num_rows("train")) + 2, rel=0.1)
     bigger = row_cost(
         recipes.load_recipe("tiny", settings(shards, model={"num_layers": 4}, objective={"kind": "mlm"})), folder
-    )
+    ).whole
     assert cost.operations < bigger.operations < 2 * cost.operations
+
+
+def test_rows_that_are_cut_cost_what_their_pieces_cost(shards: Path) -> None:
+    # Rows of 24 tokens, 22 of them not special: in steps 0 and 1 pieces of at most 13 and 18 tokens, two a row.
+    cut = {"length_start": 13, "length_warmup_steps": 2, "num_steps": 5}
+    config = recipes.load_recipe("tiny", settings(shards, objective={"kind": "mlm"}, schedule=cut))
+    folder = open_shards(shards)
+    cost = row_cost(config, folder)
+    assert [step for step, _ in cost.stages] == [0, 1, 2]
+    early, late = cost.stages[0][1], cost.whole
+    assert cost.stages[1][1].operations == pytest.approx(early.operations, rel=1e-3)  # two halves, but of one short row
+    assert early.tokens == pytest.approx(late.tokens + 2, rel=0.01)
+    assert cost.stages[2][1] == late
+    assert early.operations / early.tokens < late.operations / late.tokens  # a token sees half as many
+    total = cost.of(config, 5)
+    assert total.operations == pytest.approx(8 * (2 * early.operations + 3 * late.operations), rel=1e-3)
+    assert total.tokens == pytest.approx(8 * (2 * early.tokens + 3 * late.tokens), rel=1e-3)
+    assert cost.of(config, 1).tokens == pytest.approx(8 * early.tokens)

@@ -289,3 +289,18 @@ def test_the_command_has_the_option(published, shards, tmp_path, capsys):
         main([*words, "--output", str(tmp_path / "run"), "--schedule.num-steps", "2", "--model.num-layers", "9"])
     assert end.value.code == 2
     assert "model.num_layers = 9, the folder's is 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["contrastive", "halves"])
+def test_kinds_beside_rtd_begin_with_its_networks(kind, published, shards, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    start(shards, tmp_path / "run", published["electra"], objective={"kind": kind}, **NO_STEP)
+    assert_near(tensors(tmp_path / "run"), tensors(published["electra"]))
+    only_head_is_new = "only the 4 new tensors are trained" in caplog.text  # two weights, two biases
+    assert only_head_is_new == (kind == "halves")
+
+
+def test_what_is_known_of_hard_tokens_is_no_network_that_others_wait_for(published, shards, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    start(shards, tmp_path / "run", published["electra"], masking={"adaptive": 1.0}, **NO_STEP)
+    assert "new tensors" not in caplog.text

@@ -19,7 +19,8 @@ from electrify.verbs.pretrain import pretrain
 
 NO_STEP = {"schedule": {"num_steps": 1, "warmup_share": 1.0}, "optimizer": {"learning_rate": 1e-12, "weight_decay": 0}}
 NO_START = ("span",)  # other networks
-KINDS = [kind for kind in OBJECTIVES if kind not in ("rtd", "electra-15", *NO_START)]  # test_starting.py is about two
+BY_STARTING = ("rtd", "contrastive", "halves", "electra-15")  # which test_starting.py is about
+KINDS = [kind for kind in OBJECTIVES if kind not in (*BY_STARTING, *NO_START)]
 SHAPE = ("body", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions", "local_attention")
 
 

@@ -16,6 +16,7 @@ def factors(kind: str, *at: float, warmup_share: float = 0.2, decay_share: float
         ("linear_times_warmup", [0, 0.5 * 0.9, 0.8, 0.4, 0]),
         ("cosine", [0, 0.5, 1, 0.5, 0]),
         ("warmup_stable_decay", [0, 0.5, 1, 1, 0]),
+        ("constant", [0, 0.5, 1, 1, 1]),
     ],
 )
 def test_factors_are_those_computed_by_hand(kind: str, expected: list[float]) -> None:

@@ -22,6 +22,8 @@ from electrify.verbs.generate import generate
 FILLED_BY = {"mlm": "encoder", "replace-mlm": "generator", "all-tokens-mlm": "generator", "hybrid": "encoder"}
 KINDS = tuple(kind for kind in OBJECTIVES if kind != "rtd")  # which all other tests of runs are about
 SHARDED = ("all-tokens-mlm", "hybrid", "electric", "span")
+BESIDE_RTD = ("contrastive", "halves")  # with further losses
+IN_PARTS = tuple(kind for kind in KINDS if kind != "contrastive")  # whose loss compares the rows of a micro-batch
 DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
 
 
@@ -49,7 +51,7 @@ def test_killed_and_resumed_run_equals_one_that_was_not(
     assert_same_run(tmp_path / "run", runs[kind, body])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", IN_PARTS)
 def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
     shards = write_shards(tmp_path, pack="pieces")  # rows of unlike lengths
     every_step = {"logging": {"every_steps": 1, "tensorboard": False}}
@@ -62,7 +64,7 @@ def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
     ("kind", "parallel"),
     [
         *((kind, "ddp") for kind in KINDS),
-        *((kind, "fsdp") for kind in ("all-tokens-mlm", "hybrid", "electric", "span")),
+        *((kind, "fsdp") for kind in (*SHARDED, *BESIDE_RTD)),
     ],
 )
 def test_two_processes_train_what_one_does(kind: str, parallel: str, shards: Path, runs: Any, tmp_path: Path) -> None:
@@ -134,6 +136,8 @@ def test_the_first_network_of_a_run_is_fine_tuned(
         ("hybrid", {"mlm_loss": 1.6, "clm_loss": 2.2}, {"clm_accuracy": 0.4}),
         ("span", {"span_loss": 1.8, "hidden_nats": 2.6}, {"span_accuracy": 0.5}),
         ("electric", {"noise_loss": 1.0, "nce_loss": 0.5}, {"mean_log_likelihood": -1.0}),
+        ("contrastive", {"gen_loss": 2.2, "contrast_loss": 3.0}, {"disc_auc": 0.75, "view_accuracy": 0.3}),
+        ("halves", {"gen_loss": 2.2}, {"disc_auc": 0.75, "halves_auc": 0.55}),
         ("electra-15", {"gen_loss": 2.2}, {"disc_auc": 0.75}),
         ("replace-mlm", {"gen_loss": 1.6, "mlm_loss": 2.2}, {"mlm_accuracy": 0.4}),
         ("all-tokens-mlm", {"gen_loss": 1.6, "mlm_loss": 0.5}, {"copy_auc": 0.6}),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.corpora import write_shards
 from support.runs import BODIES, assert_same_run, figures, run, run_killed_at, settings, tensors
 
 from electrify.errors import ConfigError
@@ -16,17 +17,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "muon": {"optimizer": {"kind": "muon"}},
     "lion": {"optimizer": {"kind": "lion", "beta2": 0.99}},
     "lamb": {"optimizer": {"kind": "lamb"}},
+    "schedule-free": {"optimizer": {"kind": "schedule-free"}, "schedule": {"num_steps": 6, "kind": "constant"}},
     "averages and a penalty": {"optimizer": {"ema_decay": 0.9, "weight_decay_form": "l2"}},
     "gdes": {
         "model": {"embedding_sharing": "gdes", "dropout": 0.1, "generator_hidden_ratio": 1.0},
         "objective": {"generator_dropout": False},
     },
+    "z-loss": {"objective": {"z_loss": 0.01}},
     "words": {"masking": {"unit": "word"}},
     "everything that moves": {
         "masking": {"mask_prob": 0.15, "mask_prob_end": 0.5},
         "objective": {"temperature_start": 3.0, "disc_weight_start": 1.0},
         "training": {"batch_size_start": 2, "batch_warmup_steps": 4},
     },
+    "short rows first": {"schedule": {"num_steps": 6, "length_start": 8, "length_warmup_steps": 4}},
+    "hard tokens": {"masking": {"adaptive": 1.0}},
+    "hard tokens alone": {"masking": {"adaptive": 0.5}, "objective": {"kind": "mlm"}},
     "spans": {"masking": {"unit": "span"}},
 }
 
@@ -54,6 +60,17 @@ def test_the_average_is_what_is_published_and_evaluated(shards: Path, tmp_path: 
     assert not torch.equal(published, weights[name])
 
 
+def test_the_average_of_schedule_free_is_what_is_published(shards: Path, tmp_path: Path) -> None:
+    run(shards, tmp_path / "run", **OPTIONS["schedule-free"])
+    state = load_file(tmp_path / "run/state/step-00000006/optimizer.safetensors")
+    weights = load_file(tmp_path / "run/state/step-00000006/networks.safetensors")
+    name = "discriminator.discriminator_predictions.dense.weight"
+    published = load_file(tmp_path / "run/discriminator/model.safetensors")[name.removeprefix("discriminator.")]
+    average = (weights[name] - 0.1 * state[f"{name}.z"]) / 0.9  # gradients are taken at 0.1 z + 0.9 x
+    torch.testing.assert_close(published, average, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(published, weights[name])
+
+
 def test_gdes_is_published_as_one_plain_table(shards: Path, tmp_path: Path) -> None:
     run(shards, tmp_path / "run", **OPTIONS["gdes"], schedule={"num_steps": 4})
     table = "electra.embeddings.word_embeddings.weight"
@@ -78,6 +95,13 @@ def test_pair_that_is_taken_over_keeps_its_tables_with_gdes(shards: Path, tmp_pa
 def test_words_need_a_tokenizer_that_marks_pieces_and_distinct_positions(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'masking\.draw = "distinct"'):
         run(shards, tmp_path / "run", masking={"unit": "word", "draw": "with_replacement"})
+
+
+def test_hard_tokens_are_single_ones(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="chooses single tokens"):
+        run(shards, tmp_path / "run", masking={"adaptive": 1.0, "unit": "word"})
+    with pytest.raises(ConfigError, match="does not keep its losses"):
+        run(shards, tmp_path / "run", masking={"adaptive": 1.0}, objective={"kind": "electric"})
 
 
 def test_batch_and_mask_rate_grow_in_a_run_and_held_out_rows_stay_as_they_are(shards: Path, tmp_path: Path) -> None:
@@ -114,3 +138,27 @@ def test_generator_that_can_not_be_frozen_is_refused(shards: Path, tmp_path: Pat
     overrides |= {"model": {"embedding_sharing": "word"}, "init_from": str(tmp_path / "first")}
     with pytest.raises(ConfigError, match="would not stay as it is"):
         pretrain("tiny", output=tmp_path / "second", overrides=overrides)
+
+
+def test_short_rows_hold_the_same_tokens_and_their_special_ones_are_counted(shards: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"logging": {"every_steps": 1, "tensorboard": False}}
+    cut = {"num_steps": 4, "length_start": 8, "length_warmup_steps": 3}
+    run(shards, tmp_path / "cut", schedule=cut, **options)
+    seen = [0, *(one["tokens"] for one in figures(tmp_path / "cut") if one["kind"] == "train")]
+    # 22 tokens that are not special, in pieces of up to 8, 13, 18 and 24: 4, 2, 2 and 1 a row, of 8 rows.
+    assert [after - before for before, after in pairwise(seen)] == [8 * (22 + 2 * pieces) for pieces in (4, 2, 2, 1)]
+
+
+def test_rows_that_can_not_be_cut_are_refused(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"length_start = 99, but the rows of .* have 24"):
+        run(shards, tmp_path / "run", schedule={"length_start": 99})
+    with pytest.raises(ConfigError, match="cuts rows itself"):
+        run(shards, tmp_path / "run", schedule={"length_start": 8}, objective={"kind": "halves"})
+    segments = write_shards(tmp_path / "segments", pack="segments")
+    with pytest.raises(ConfigError, match="two segments can not be cut"):
+        run(segments, tmp_path / "run", schedule={"length_start": 8})
+    with pytest.raises(ConfigError, match="--pack pieces"):
+        run(segments, tmp_path / "run", objective={"kind": "halves"})
+    with pytest.raises(ConfigError, match="isolate_documents"):
+        run(shards, tmp_path / "run", objective={"kind": "halves"}, data={"isolate_documents": True})
+    assert not (tmp_path / "run").exists()

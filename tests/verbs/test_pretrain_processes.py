@@ -50,6 +50,23 @@ def test_two_processes_train_what_one_does_with_averages_gdes_and_a_growing_batc
     assert_close_runs(tmp_path / "run", tmp_path / "alone")
 
 
+def test_two_processes_train_what_one_does_with_hard_tokens_short_rows_and_no_schedule(
+    shards: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "logging": {"every_steps": 1, "tensorboard": False},
+        "masking": {"adaptive": 1.0},
+        "objective": {"z_loss": 0.01},
+        "optimizer": {"kind": "schedule-free"},
+        "schedule": {"kind": "constant", "length_start": 8, "length_warmup_steps": 5},
+    }
+    run(shards, tmp_path / "alone", **options)
+    process = start(shards, tmp_path / "run", processes=2, **options)
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert_close_runs(tmp_path / "run", tmp_path / "alone")
+
+
 def test_muon_takes_shards_and_is_continued_by_one_process(shards: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {**EVERY_STEP, "optimizer": {"kind": "muon"}}
     run(shards, tmp_path / "alone", **options)

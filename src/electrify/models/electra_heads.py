@@ -85,7 +85,11 @@ class ElectraForPreTraining(ElectraNetwork):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logit of "replaced" at every position, (B, T)."""
-        logits: Tensor = self.discriminator_predictions(self.electra(inputs))
+        return self.judge(self.electra(inputs), inputs)
+
+    def judge(self, hidden: Tensor, inputs: Inputs) -> Tensor:  # noqa: ARG002 - as for the other body
+        """Return the logits for the body's hidden states, (B, T, H), of some inputs."""
+        logits: Tensor = self.discriminator_predictions(hidden)
         return logits
 
 

@@ -111,7 +111,11 @@ class ModernBertForPreTraining(ModernBertClassifier):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logit of "replaced" at every position, (B, T)."""
-        hidden = self.drop(self.head(self.model(inputs)), inputs.dropout_keys)
+        return self.judge(self.model(inputs), inputs)
+
+    def judge(self, hidden: Tensor, inputs: Inputs) -> Tensor:
+        """Return the logits for the body's hidden states, (B, T, H), of some inputs."""
+        hidden = self.drop(self.head(hidden), inputs.dropout_keys)
         # Subtracting the weights, not the logits, loses no digits in bfloat16.
         weight, bias = self.classifier.weight, self.classifier.bias
         return F.linear(hidden, weight[1:] - weight[:1], bias[1:] - bias[:1]).squeeze(-1)

@@ -56,13 +56,15 @@ class CausalLanguageModelling(Objective[CausalRows, TokenOutput]):
 
     Args:
         decoder: With a head over the vocabulary.
+        z_loss: Weight of the penalty on the softmax's denominator.
     """
 
     title = "causal language modelling"
 
-    def __init__(self, decoder: CausalLM) -> None:
+    def __init__(self, decoder: CausalLM, *, z_loss: float = 0.0) -> None:
         super().__init__()
         self.decoder = decoder
+        self.z_loss = z_loss
 
     def prepare(self, inputs: Inputs, keys: Tensor) -> CausalRows:
         """Find what is predicted; only dropout is random here."""
@@ -80,10 +82,10 @@ class CausalLanguageModelling(Objective[CausalRows, TokenOutput]):
         """
         inputs = replace(rows.inputs, dropout_keys=fold(rows.keys, _DECODER) if self.training else None)
         hidden = self.decoder.hidden_states(inputs).flatten(0, 1)[rows.positions]
-        scores = score_hidden(self.decoder, hidden, rows.next_ids, with_figures=with_figures)
+        scores = score_hidden(self.decoder, hidden, rows.next_ids, z_loss=self.z_loss, with_figures=with_figures)
         return TokenOutput(
             loss=scores.loss / max(totals["clm_loss"], 1),
-            sums={"clm_loss": scores.loss.detach()},
+            sums={"clm_loss": scores.cross_entropy},
             target_ids={"clm": rows.next_ids},
             scores={"clm": scores},
         )

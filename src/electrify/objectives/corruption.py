@@ -74,6 +74,7 @@ def propose(
         rows.masking.sample_keys,
         temperature=objective.temperature,
         exclude_target=objective.exclude_original,
+        z_loss=objective.z_loss,
         with_figures=with_figures,
     )
     return predictions, corrupt(rows.inputs.input_ids, positions, predictions.sampled_ids)

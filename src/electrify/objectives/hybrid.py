@@ -56,15 +56,17 @@ class HybridLanguageModelling(Objective[HybridRows, TokenOutput]):
         network: With a head over the vocabulary.
         masker: Hides tokens in the rows that are not causal.
         causal_share: Share of rows that are, and weight of their mean loss; the rest is the other mean's.
+        z_loss: Weight of the penalty on the softmax's denominator, in both.
     """
 
     title = "masked and causal language modelling"
 
-    def __init__(self, network: Generator, *, masker: Masker, causal_share: float) -> None:
+    def __init__(self, network: Generator, *, masker: Masker, causal_share: float, z_loss: float = 0.0) -> None:
         super().__init__()
         self.network = network
         self.masker = masker
         self.causal_share = causal_share
+        self.z_loss = z_loss
 
     def prepare(self, inputs: Inputs, keys: Tensor) -> HybridRows:
         """Choose the causal rows, and hide tokens in the others."""
@@ -96,13 +98,13 @@ class HybridLanguageModelling(Objective[HybridRows, TokenOutput]):
         inputs = replace(rows.inputs, dropout_keys=fold(rows.keys, _NETWORK) if self.training else None)
         hidden = self.network.hidden_states(inputs).flatten(0, 1)
         mlm, clm = (
-            score_hidden(self.network, hidden[positions], ids, with_figures=with_figures)
+            score_hidden(self.network, hidden[positions], ids, z_loss=self.z_loss, with_figures=with_figures)
             for positions, ids in ((rows.masked_positions, rows.masked_ids), (rows.causal_positions, rows.next_ids))
         )
         masked = (1 - self.causal_share) * mlm.loss / max(totals["mlm_loss"], 1)
         return TokenOutput(
             loss=masked + self.causal_share * clm.loss / max(totals["clm_loss"], 1),
-            sums={"mlm_loss": mlm.loss.detach(), "clm_loss": clm.loss.detach()},
+            sums={"mlm_loss": mlm.cross_entropy, "clm_loss": clm.cross_entropy},
             target_ids={"mlm": rows.masked_ids, "clm": rows.next_ids},
             scores={"mlm": mlm, "clm": clm},
         )

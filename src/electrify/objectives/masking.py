@@ -52,20 +52,28 @@ def count_choices(is_candidate: Tensor, num_tokens: Tensor, *, config: MaskingCo
     return torch.where(num_candidates > 0, wanted, 0)
 
 
-def draw_distinct(is_candidate: Tensor, counts: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def draw_distinct(
+    is_candidate: Tensor, counts: Tensor, keys: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw positions without replacement.
+
+    With weights, each draw takes a position in proportion to its weight among those that are left: every position gets
+    an exponential time with its weight as rate, and the earliest are taken (Efraimidis and Spirakis 2006).
 
     Args:
         is_candidate: (B, T) bool.
         counts: How many to draw in each row, (B,) int64.
         keys: One key a row, (B,) int64.
+        weights: Above 0, (B, T); None means all alike.
 
     Returns:
         Rows and columns of the positions in row-major order, each (P,) int64.
     """
     columns = torch.arange(is_candidate.shape[1], device=keys.device)
     scores = uniform(fold(fold(keys, MASKED_POSITIONS)[:, None], columns))  # (B, T), in (0, 1)
-    order = scores.masked_fill(~is_candidate, 2.0).argsort(dim=1)  # candidates first, shuffled
+    if weights is not None:
+        scores = -scores.log() / weights
+    order = scores.masked_fill(~is_candidate, torch.inf).argsort(dim=1)  # candidates first, shuffled
     rank = torch.empty_like(order).scatter_(1, order, columns.expand_as(order))
     rows, chosen = torch.nonzero(rank < counts[:, None], as_tuple=True)
     return rows, chosen
@@ -82,9 +90,6 @@ def draw_with_replacement(is_candidate: Tensor, counts: Tensor, keys: Tensor) ->
     return rows, candidates_first[rows, nth[rows, slots]]
 
 
-DRAWS = {"distinct": draw_distinct, "with_replacement": draw_with_replacement}
-
-
 def mask(
     input_ids: Tensor,
     num_tokens: Tensor,
@@ -95,6 +100,7 @@ def mask(
     vocab_size: int,
     config: MaskingConfig,
     continues: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Masking:
     """Choose positions and hide most of their tokens.
 
@@ -107,11 +113,14 @@ def mask(
         vocab_size: V; random tokens are drawn from all of it.
         config: Shares and the way of drawing.
         continues: Tokens that continue a word, (B, T) bool; only words and spans need it.
+        weights: How much each token is preferred, (B, T), above 0; single tokens only, drawn without replacement.
     """
     is_candidate = find_candidates(input_ids, special_ids)
     counts = count_choices(is_candidate, num_tokens, config=config)
-    if config.unit == "token":
-        rows, columns = DRAWS[config.draw](is_candidate, counts, keys)
+    if config.unit == "token" and config.draw == "distinct":
+        rows, columns = draw_distinct(is_candidate, counts, keys, weights)
+    elif config.unit == "token":
+        rows, columns = draw_with_replacement(is_candidate, counts, keys)
     else:
         assert continues is not None
         rows, columns = draw_units(is_candidate, counts, keys, continues=continues, config=config)

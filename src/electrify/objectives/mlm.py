@@ -25,14 +25,16 @@ class MaskedLanguageModelling(Objective[MaskedRows, TokenOutput]):
     Args:
         encoder: With a head over the vocabulary.
         masker: Hides tokens.
+        z_loss: Weight of the penalty on the softmax's denominator.
     """
 
     title = "masked language modelling"
 
-    def __init__(self, encoder: Generator, *, masker: Masker) -> None:
+    def __init__(self, encoder: Generator, *, masker: Masker, z_loss: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
         self.masker = masker
+        self.z_loss = z_loss
 
     def prepare(self, inputs: Inputs, keys: Tensor) -> MaskedRows:
         """Draw the masks of some rows; see `Masker.draw`."""
@@ -48,10 +50,11 @@ class MaskedLanguageModelling(Objective[MaskedRows, TokenOutput]):
         """
         shown = rows.shown(rows.masking.masked_ids, network=_ENCODER, drops=self.training)
         hidden = self.encoder.hidden_states(shown).flatten(0, 1)[rows.masking.positions]  # (P, H): only where masked
-        scores = score_hidden(self.encoder, hidden, rows.original_ids, with_figures=with_figures)
+        scores = score_hidden(self.encoder, hidden, rows.original_ids, z_loss=self.z_loss, with_figures=with_figures)
+        self.masker.observe(rows, scores.losses)
         return TokenOutput(
             loss=scores.loss / max(totals["mlm_loss"], 1),
-            sums={"mlm_loss": scores.loss.detach()},
+            sums={"mlm_loss": scores.cross_entropy},
             target_ids={"mlm": rows.original_ids},
             scores={"mlm": scores},
         )

@@ -8,7 +8,7 @@ A new objective is one file with a subclass, and an entry in `electrify.pretrain
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -57,6 +57,13 @@ class Scheduled(nn.Module):
     progress: float = 0.0
     """Share of the run that is done, in [0, 1]."""
 
+    def end_step(self, add: Callable[[Tensor], Tensor] | None) -> None:
+        """Take in what the forward passes of a step have shown; nothing, unless a part says otherwise.
+
+        Args:
+            add: Gives the sum of a tensor over all processes; None forgets the step, whose update is left out.
+        """
+
 
 class Objective(Scheduled, ABC, Generic[B, O]):
     """Networks and how they are trained together."""
@@ -65,12 +72,21 @@ class Objective(Scheduled, ABC, Generic[B, O]):
     """What the objective is called in a sentence."""
     special_tokens: tuple[str, ...] = ()
     """Tokens that its networks know and the data's tokenizer may not; new ones come behind its last id."""
+    needs_others: bool = False
+    """Whether `prepare` takes another row for each, drawn at random from the same data, behind the rows: (2·B, T). The
+    documents of their tokens are then always among the inputs."""
 
     def set_progress(self, progress: float) -> None:
         """Say how much of the run is done, in [0, 1], before a step is prepared."""
         for part in self.modules():
             if isinstance(part, Scheduled):
                 part.progress = progress
+
+    def finish_step(self, add: Callable[[Tensor], Tensor] | None) -> None:
+        """Let all parts take in a step, or forget it; see `Scheduled.end_step`."""
+        for part in self.modules():
+            if isinstance(part, Scheduled):
+                part.end_step(add)
 
     @abstractmethod
     def prepare(self, inputs: Inputs, keys: Tensor) -> B:

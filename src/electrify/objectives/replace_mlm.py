@@ -35,7 +35,11 @@ class ReplaceMLM(EncoderOfSamples):
         """
         predictions, _, hidden = self.read_samples(rows, with_figures=with_figures)
         scores = score_hidden(
-            self.encoder, hidden[rows.masking.positions], rows.original_ids, with_figures=with_figures
+            self.encoder,
+            hidden[rows.masking.positions],
+            rows.original_ids,
+            z_loss=self.objective.z_loss,
+            with_figures=with_figures,
         )
         loss, sums = self.weigh(predictions, scores, totals)
         return TokenOutput(

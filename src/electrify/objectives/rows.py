@@ -9,6 +9,7 @@ from torch import Tensor
 from electrify.config import MaskingConfig
 from electrify.models.inputs import Inputs
 from electrify.noise import fold
+from electrify.objectives.difficulty import Difficulty
 from electrify.objectives.masking import Masking, mask
 from electrify.objectives.objective import Counts, Scheduled
 from electrify.objectives.schedules import masking_at
@@ -80,6 +81,17 @@ class Masker(Scheduled):
         is_continuing = torch.zeros(vocab_size, dtype=torch.bool)
         is_continuing[list(continuing_ids)] = True
         self.register_buffer("is_continuing", is_continuing, persistent=False)
+        self.difficulty = Difficulty(vocab_size, config.adaptive) if config.adaptive else None
+
+    def observe(self, rows: MaskedRows, losses: Tensor) -> None:
+        """Note how hard the chosen tokens were, in training and if that is asked for.
+
+        Args:
+            rows: What `draw` returned.
+            losses: Cross-entropy at each chosen position in nats, (P,) float32, detached.
+        """
+        if self.difficulty is not None and self.training:
+            self.difficulty.observe(rows.original_ids, losses)
 
     def draw(self, inputs: Inputs, keys: Tensor, *, count: Callable[[Masking, int], Counts]) -> MaskedRows:
         """Draw the masks of some rows; the same for a row whatever it is batched with.
@@ -101,6 +113,7 @@ class Masker(Scheduled):
             vocab_size=self.vocab_size,
             config=masking_at(self.config, self.progress) if self.training else self.config,
             continues=self.is_continuing[ids] if self.config.unit != "token" else None,
+            weights=self.difficulty.weights()[ids] if self.difficulty is not None and self.training else None,
         )
         num_tokens = int(lengths.sum())
         return MaskedRows(inputs, keys, masking, num_tokens, count(masking, num_tokens))

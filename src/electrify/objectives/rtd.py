@@ -15,11 +15,12 @@ from electrify.config import ObjectiveConfig
 from electrify.models.heads import Discriminator, Generator, Network
 from electrify.models.inputs import Inputs
 from electrify.objectives import diagnostics
-from electrify.objectives.corruption import SECOND, propose
+from electrify.objectives.corruption import SECOND, Corruption, propose
 from electrify.objectives.masking import Masking
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.rows import MaskedRows, Masker
 from electrify.objectives.schedules import objective_at
+from electrify.objectives.vocabulary import Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,18 @@ class RTDOutput:
     def sums(self) -> dict[str, Tensor]:
         """Return the sums of both losses."""
         return {"gen_loss": self.gen_loss, "disc_loss": self.disc_loss}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Rows with the generator's samples in them, before they are judged."""
+
+    objective: ObjectiveConfig
+    """Weights and sampling at this point of the run."""
+    predictions: Predictions
+    corruption: Corruption
+    shown: Inputs
+    """What the discriminator reads."""
 
 
 class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
@@ -100,12 +113,30 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
                 are means over them.
             with_figures: Whether `best_ids` and `gen_entropy` are computed.
         """
+        drawn = self.corrupt(rows, with_figures=with_figures)
+        return self.detect(rows, drawn, self.discriminator(drawn.shown), totals=totals)
+
+    def corrupt(self, rows: MaskedRows, *, with_figures: bool) -> Drawn:
+        """Let the generator fill the rows: the first half of `forward`."""
         objective = objective_at(self.objective, self.progress) if self.training else self.objective
         predictions, corruption = propose(
             self.generator, rows, objective=objective, drops=self.training, with_figures=with_figures
         )
-        corrupted = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
-        disc_logits = self.discriminator(corrupted).float().flatten()
+        self.masker.observe(rows, predictions.losses)
+        shown = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
+        return Drawn(objective, predictions, corruption, shown)
+
+    def detect(self, rows: MaskedRows, drawn: Drawn, logits: Tensor, *, totals: Counts) -> RTDOutput:
+        """Compute both losses: the second half of `forward`.
+
+        Args:
+            rows: A micro-batch.
+            drawn: What `corrupt` returned for it.
+            logits: The discriminator's for `drawn.shown`, (B, T).
+            totals: As for `forward`.
+        """
+        objective, predictions, corruption = drawn.objective, drawn.predictions, drawn.corruption
+        disc_logits = logits.float().flatten()
         is_replaced = corruption.is_replaced.flatten()
         if not self.judges_all:
             judged = rows.masking.positions.unique()
@@ -120,7 +151,7 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
         ) + objective.disc_weight * disc_loss / max(totals["disc_loss"], 1)
         return RTDOutput(
             loss=loss,
-            gen_loss=predictions.loss.detach(),
+            gen_loss=predictions.cross_entropy,
             disc_loss=disc_loss.detach(),
             disc_logits=disc_logits.detach(),
             original_ids=rows.original_ids,

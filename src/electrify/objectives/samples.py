@@ -42,6 +42,7 @@ class EncoderOfSamples(Objective[MaskedRows, TokenOutput]):
         predictions, corruption = propose(
             self.generator, rows, objective=objective, drops=self.training, with_figures=with_figures
         )
+        self.masker.observe(rows, predictions.losses)
         shown = rows.shown(corruption.corrupted_ids, network=SECOND, drops=self.training)
         return predictions, corruption, self.encoder.hidden_states(shown).flatten(0, 1)
 
@@ -49,7 +50,7 @@ class EncoderOfSamples(Objective[MaskedRows, TokenOutput]):
         """Return the weighted sum of both mean losses, and the sum of each."""
         gen_loss = self.objective.gen_weight * predictions.loss / max(totals["gen_loss"], 1)
         loss = gen_loss + self.objective.encoder_weight * scores.loss / max(totals["mlm_loss"], 1)
-        return loss, {"gen_loss": predictions.loss.detach(), "mlm_loss": scores.loss.detach()}
+        return loss, {"gen_loss": predictions.cross_entropy, "mlm_loss": scores.cross_entropy}
 
     def figures(self, output: TokenOutput) -> Figures:
         """Reduce a forward pass to counts, and what else it has kept."""

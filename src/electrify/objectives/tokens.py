@@ -37,13 +37,16 @@ class TokenOutput:
         return figures
 
 
-def score_hidden(network: Generator, hidden: Tensor, target_ids: Tensor, *, with_figures: bool) -> Scores:
+def score_hidden(
+    network: Generator, hidden: Tensor, target_ids: Tensor, *, z_loss: float = 0.0, with_figures: bool
+) -> Scores:
     """Return a network's loss at some positions.
 
     Args:
         network: With a head over the vocabulary.
         hidden: Its hidden states there, (P, H).
         target_ids: What should be predicted, (P,) int64.
+        z_loss: Weight of the penalty on the softmax's denominator; see `vocabulary.predict_tokens`.
         with_figures: Whether the most likely tokens and the entropy are computed.
     """
     return score_tokens(
@@ -51,5 +54,6 @@ def score_hidden(network: Generator, hidden: Tensor, target_ids: Tensor, *, with
         network.body.word_embeddings.weight,
         network.output_bias,
         target_ids,
+        z_loss=z_loss,
         with_figures=with_figures,
     )

@@ -28,13 +28,18 @@ class Scores:
     """What a network says at some positions; only `loss` carries a gradient."""
 
     loss: Tensor
-    """Sum over positions of the cross-entropy in nats, scalar float32."""
+    """Sum over positions of the cross-entropy in nats, and of the penalty if there is one; scalar float32."""
     best_ids: Tensor | None
     """The most likely token, (P,) int64; None without figures."""
     entropy: Tensor | None
     """Of the distribution, in nats, (P,) float32; None without figures."""
     losses: Tensor
     """Cross-entropy at each position, (P,) float32; detached."""
+
+    @property
+    def cross_entropy(self) -> Tensor:
+        """Return the sum over positions of the cross-entropy alone, scalar float32, detached."""
+        return self.losses.sum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,17 @@ class Predictions(Scores):
 
 
 def score_tokens(
-    vectors: Tensor, table: Tensor, bias: Tensor, target_ids: Tensor, *, with_figures: bool = False
+    vectors: Tensor,
+    table: Tensor,
+    bias: Tensor,
+    target_ids: Tensor,
+    *,
+    z_loss: float = 0.0,
+    with_figures: bool = False,
 ) -> Scores:
     """Compute the loss without samples; see `predict_tokens`."""
-    return _scores(_pass(vectors, table, bias, target_ids, wishes=_Wishes(with_figures=with_figures)), with_figures)
+    wishes = _Wishes(with_figures=with_figures, z_loss=z_loss)
+    return _scores(_pass(vectors, table, bias, target_ids, wishes=wishes), with_figures)
 
 
 def score_copies(
@@ -88,6 +100,7 @@ def predict_tokens(
     *,
     temperature: float = 1.0,
     exclude_target: bool = False,
+    z_loss: float = 0.0,
     with_figures: bool = False,
 ) -> Predictions:
     """Compute loss and samples; matrix products in autocast's type if it is on, all else in float32.
@@ -100,9 +113,11 @@ def predict_tokens(
         sample_keys: Key of each position's random number, (P,) int64.
         temperature: Of the samples, not of the loss.
         exclude_target: Whether the original can not be drawn.
+        z_loss: Weight of the penalty on the squared logarithm of the softmax's denominator, which keeps scores from
+            drifting away together (Chowdhery et al. 2022, PaLM, section 5). It costs one product with the table more.
         with_figures: Whether the most likely tokens and the entropy are computed, which takes longer.
     """
-    wishes = _Wishes(temperature, exclude_target, with_figures)
+    wishes = _Wishes(temperature, exclude_target, with_figures, z_loss)
     results = _pass(vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes)
     scores = _scores(results, with_figures)
     return Predictions(scores.loss, scores.best_ids, scores.entropy, scores.losses, results[1])
@@ -138,6 +153,7 @@ class _Wishes:
     temperature: float = 1.0
     exclude_target: bool = False
     with_figures: bool = False
+    z_loss: float = 0.0
 
 
 @dataclass(slots=True)
@@ -160,16 +176,20 @@ class _Pass:
     vector_grad: Tensor = field(init=False)  # (P, E) float32
     table_grad: Tensor = field(init=False)  # (V, E) float32
     bias_grad: Tensor = field(init=False)  # (V,) float32
+    bias_extra: Tensor = field(init=False)  # (V,) float32: the penalty's part of it
     weights: Tensor | None = field(init=False, default=None)  # (P,) float32: what a copy leaves of the gradients
+    log_totals: Tensor | None = field(init=False, default=None)  # (P,) float32: log of the softmax's denominators
 
     def __post_init__(self) -> None:
         self.losses, self.entropy = self.vectors.new_empty((2, len(self.target_ids)), dtype=torch.float32)
         self.sampled_ids, self.best_ids = torch.empty_like(self.target_ids), torch.empty_like(self.target_ids)
         self.vector_grad = torch.empty_like(self.vectors, dtype=torch.float32)
         self.table_grad = torch.zeros(0)
-        self.bias_grad = torch.zeros_like(self.bias)
+        self.bias_grad, self.bias_extra = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
         if self.gate is not None:
             self.weights = torch.empty_like(self.gate)
+        if self.wishes.z_loss:
+            self.log_totals = torch.empty_like(self.losses)
 
     def blocks(self, num_elements: int) -> Iterator[slice]:
         """Cut the positions into blocks of about so many logits."""
@@ -191,6 +211,26 @@ class _Pass:
         else:
             part = torch.mm(gradient.T, vectors)
             self.table_grad = part.float() if is_first else self.table_grad.add_(part)
+        if self.log_totals is not None:
+            self._add_penalty(block, gradient, self.log_totals[block])
+
+    def _add_penalty(self, block: slice, gradient: Tensor, log_totals: Tensor) -> None:
+        """Take in the gradient of the penalty on a block, 2 · z_loss · log Z · p, where `gradient` is p - [target].
+
+        Its products are taken by themselves: as a factor near 1 on the loss's gradient it would be rounded away.
+        """
+        slopes, targets = (2 * self.wishes.z_loss * log_totals)[:, None], self.target_ids[block]
+        self.vector_grad[block] += slopes * (self.vector_grad[block] + self.table[targets])
+        probabilities = gradient.scatter_add_(1, targets[:, None], torch.ones_like(gradient[:, :1]))
+        self.table_grad += torch.mm(probabilities.T, (slopes * self.vectors[block]).to(gradient.dtype))
+        self.bias_extra += torch.mm(probabilities.T, slopes.to(gradient.dtype)).squeeze(1)
+
+    @property
+    def loss(self) -> Tensor:
+        """Return the sum of all losses and penalties, scalar float32."""
+        if self.log_totals is None:
+            return self.losses.sum()
+        return self.losses.sum() + self.wishes.z_loss * self.log_totals.square().sum()
 
     def weigh(self, block: slice) -> Tensor:
         """Mix a block's losses with copies; return the shares of the softmax in the targets' probabilities, (p,).
@@ -213,7 +253,8 @@ class _Pass:
         if self.gate is not None and self.weights is not None:
             gate_grad = self.gate.sigmoid() - 1 + self.weights
         table_grad = self.table_grad if self.table_grad.numel() else torch.zeros_like(self.table, dtype=torch.float32)
-        return self.vector_grad, table_grad, self.bias_grad, gate_grad
+        bias_grad = self.bias_grad if self.log_totals is None else self.bias_grad + self.bias_extra
+        return self.vector_grad, table_grad, bias_grad, gate_grad
 
 
 def _work_compiled(of: _Pass) -> None:
@@ -222,10 +263,13 @@ def _work_compiled(of: _Pass) -> None:
     bias_sums = torch.zeros(torch.get_num_threads(), len(of.bias)) if of.needs_gradient else None
     for block in of.blocks(_NATIVE_BLOCK_ELEMENTS):
         logits = torch.mm(of.vectors[block], of.table.T)
+        targets = of.target_ids[block]
+        if of.log_totals is not None:  # the compiled pass gives losses alone, and overwrites the scores
+            of.log_totals[block] = logits.gather(1, targets[:, None]).squeeze(1).float() + of.bias[targets]
         native.predict(
             logits,
             of.bias,
-            of.target_ids[block],
+            targets,
             uniforms[block],
             temperature=wishes.temperature,
             exclude_target=wishes.exclude_target,
@@ -235,6 +279,8 @@ def _work_compiled(of: _Pass) -> None:
             entropy=of.entropy[block] if wishes.with_figures else None,
             bias_grad=bias_sums,
         )
+        if of.log_totals is not None:
+            of.log_totals[block] += of.losses[block]
         if of.needs_gradient:
             of.add_gradients(block, logits)
         elif of.gate is not None:
@@ -256,6 +302,8 @@ def _work_plainly(of: _Pass) -> None:
         log_total = total.log() + highest
         probabilities.div_(total)
         of.losses[block] = (log_total - target_logits).squeeze(1)
+        if of.log_totals is not None:
+            of.log_totals[block] = log_total.squeeze(1)
         if wishes.with_figures and original is not None:
             of.best_ids[block] = original.argmax(-1)
             of.entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
@@ -320,7 +368,7 @@ class _PredictTokens(torch.autograd.Function):
             ctx.save_for_backward(*work.gradients())
             ctx.dtypes = vectors.dtype, table.dtype, bias.dtype, None if gate is None else gate.dtype
         ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy, work.losses)
-        return work.losses.sum(), work.sampled_ids, work.best_ids, work.entropy, work.losses
+        return work.loss, work.sampled_ids, work.best_ids, work.entropy, work.losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -2,16 +2,20 @@
 
 What is counted is what `models.operations` counts, the matrix products that the objective can not do without, forward
 and backward. So a row has a price that depends on sizes, kind and lengths, and on no machine. Frozen generators have no
-backward pass; the embedding of ids, norms, sampling and the optimizer are not counted.
+backward pass; the embedding of ids, norms, sampling and the optimizer are not counted. While rows are cut into shorter
+ones (`schedule.length_start`), they cost what their pieces cost.
 """
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from electrify.config import MaskingConfig, PretrainConfig
+from electrify.data.cutting import piece_lengths
 from electrify.data.shards import ShardFolder
+from electrify.data.tokenizer import Tokenizer
 from electrify.models.build import generator_config
 from electrify.models.heads import BodyConfig
 from electrify.models.operations import (
@@ -24,7 +28,7 @@ from electrify.models.operations import (
     vocabulary_operations,
 )
 from electrify.models.t5_config import T5Config
-from electrify.pretraining.growth import BatchGrowth
+from electrify.pretraining.growth import BatchGrowth, LengthGrowth
 from electrify.pretraining.networks import SENTINELS, encoder_config, t5_config
 
 _BACKWARD = 2  # twice the forward pass
@@ -33,13 +37,33 @@ _MOST_STEPS = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class RowCost:
-    """What the rows of a shard folder cost a run, on average."""
+class Price:
+    """What a row costs a run, on average over the rows."""
 
     tokens: float
-    """Real tokens of a row, special ones included."""
+    """Real tokens, special ones included."""
     operations: float
-    """Of a row, forward and backward."""
+    """Forward and backward."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCost:
+    """What the rows of a shard folder cost a run, step by step."""
+
+    whole: Price
+    """Of rows that are not cut."""
+    stages: tuple[tuple[int, Price], ...]
+    """From which step on a row has which price; the first from step 0."""
+
+    def of(self, config: PretrainConfig, num_steps: int) -> Price:
+        """Return what all rows of the first steps cost together."""
+        ends = [*(step for step, _ in self.stages[1:]), num_steps]
+        tokens = operations = 0.0
+        for (first, price), end in zip(self.stages, ends, strict=True):
+            rows = rows_of(config, min(end, num_steps)) - rows_of(config, min(first, num_steps))
+            tokens += rows * price.tokens
+            operations += rows * price.operations
+        return Price(tokens, operations)
 
 
 def row_cost(config: PretrainConfig, shards: ShardFolder) -> RowCost:
@@ -50,17 +74,30 @@ def row_cost(config: PretrainConfig, shards: ShardFolder) -> RowCost:
     """
     num_rows = shards.num_rows("train")
     places = np.linspace(0, num_rows - 1, min(num_rows, _MOST_ROWS_READ)).astype(np.int64)
-    lengths = shards.rows("train", places).lengths.astype(np.float64)
-    mean = float(lengths.mean())
-    attended = float((lengths**2).sum() / lengths.sum())  # a token of a long row sees more, and there are more of them
+    lengths = shards.rows("train", places).lengths
+
+    def price(longest: int) -> Price:
+        pieces = piece_lengths(lengths, longest)[1].astype(np.float64)
+        tokens, mean = float(pieces.sum()) / len(lengths), float(pieces.mean())
+        attended = float(
+            (pieces**2).sum() / pieces.sum()
+        )  # a token of a long row sees more, and there are more of them
+        return Price(tokens, tokens * _cost_of(config, shards.tokenizer(), length=mean, num_attended=attended))
+
+    stages = LengthGrowth(config.schedule, shards.max_length).stages()
+    return RowCost(price(shards.max_length), tuple((step, price(longest)) for step, longest in stages))
+
+
+def _cost_of(config: PretrainConfig, tokenizer: Tokenizer, *, length: float, num_attended: float) -> float:
+    """Return the operations of a training step for each real token; see `token_cost`."""
     if config.objective.kind == "span":
-        network = t5_config(config.model, shards.tokenizer().with_special_tokens(SENTINELS))
-        return RowCost(mean, mean * span_cost(config, network, length=mean, num_attended=attended))
-    large = encoder_config(config.model, shards.tokenizer())
+        network = t5_config(config.model, tokenizer.with_special_tokens(SENTINELS))
+        return span_cost(config, network, length=length, num_attended=num_attended)
+    large = encoder_config(config.model, tokenizer)
     small = generator_config(
         large, hidden_ratio=config.model.generator_hidden_ratio, layer_ratio=config.model.generator_layer_ratio
     )
-    return RowCost(mean, mean * token_cost(config, large, small, length=mean, num_attended=attended))
+    return token_cost(config, large, small, length=length, num_attended=num_attended)
 
 
 def token_cost(
@@ -86,19 +123,26 @@ def token_cost(
         2 * vector_operations(small) + vocabulary_operations(small)
     )
     gate = 2 * large.hidden_size
+    detects = body + judging_operations(large)
+    cropped = (objective.crop_share * (length - 2) + 2) / length  # of a row's tokens
+    views = 2 * (config.training.micro_batch_size or config.training.batch_size)
     causal = objective.causal_share
     learned: dict[str, float] = {
-        "rtd": body + judging_operations(large),
+        "rtd": detects,
+        "contrastive": detects
+        + cropped * body_operations(large, cropped * num_attended)
+        + 2 * 2 * views * large.hidden_size / length,  # a cosine between each of two views and all
+        "halves": detects + judging_operations(large) / length,  # a head of the same shape, once a row
         "electra-15": body + chosen * judging_operations(large),
         "mlm": fills_in,
         "clm": continues,
         "hybrid": (1 - causal) * fills_in + causal * continues,
         "replace-mlm": generator + fills_in,
         "all-tokens-mlm": generator + body + token_operations(large) + gate,
-        "electric": towers + body + judging_operations(large),
+        "electric": towers + detects,
     }
     forward = learned[objective.kind]
-    if objective.kind in ("rtd", "electra-15"):
+    if objective.kind in ("rtd", "contrastive", "halves", "electra-15"):
         learns = 1 / (1 + _BACKWARD) if objective.freeze_generator else 1.0
         forward += learns * generator
     return (1 + _BACKWARD) * forward
@@ -131,12 +175,16 @@ def _chosen_share(masking: MaskingConfig, not_special: float) -> float:
     return (masking.mask_prob + last) / 2 * (not_special if masking.share_of == "candidates" else 1.0)
 
 
-def steps_for(config: PretrainConfig, num_rows: float) -> int:
-    """Return the number of steps, at least 1, whose rows are nearest to a number of rows."""
-    first_row = BatchGrowth(config.training).first_row
-    above = bisect_left(range(_MOST_STEPS), num_rows, key=first_row)
+def steps_for(amount: float, reached: Callable[[int], float]) -> int:
+    """Return the number of steps, at least 1, that comes nearest to an amount.
+
+    Args:
+        amount: Of rows, tokens or operations.
+        reached: The amount after so many steps; rises.
+    """
+    above = bisect_left(range(_MOST_STEPS), amount, key=reached)
     below = above - 1
-    return above if below < 1 or first_row(above) - num_rows <= num_rows - first_row(below) else below
+    return above if below < 1 or reached(above) - amount <= amount - reached(below) else below
 
 
 def rows_of(config: PretrainConfig, num_steps: int) -> int:

@@ -25,7 +25,9 @@ from electrify.models.heads import (
 from electrify.models.t5_heads import T5ForConditionalGeneration
 from electrify.objectives.all_tokens_mlm import AllTokensMLM
 from electrify.objectives.clm import CausalLanguageModelling
+from electrify.objectives.contrastive import Contrastive
 from electrify.objectives.electric import Electric
+from electrify.objectives.halves import Halves
 from electrify.objectives.hybrid import HybridLanguageModelling
 from electrify.objectives.mlm import MaskedLanguageModelling
 from electrify.objectives.objective import AnyObjective
@@ -126,14 +128,36 @@ def assemble_rtd(config: PretrainConfig, tokenizer: Tokenizer, networks: Network
     )
 
 
+def assemble_contrastive(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> Contrastive:
+    """Put a generator and a discriminator together, with views of rows beside."""
+    return Contrastive(assemble_rtd(config, tokenizer, networks), objective=config.objective)
+
+
+def assemble_halves(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> Halves:
+    """Put a generator and a discriminator together, with the relation of halves beside.
+
+    Raises:
+        ConfigError: If halves of rows could not see each other.
+    """
+    if config.data.isolate_documents:
+        raise ConfigError(
+            'objective.kind = "halves" compares halves of rows, which data.isolate_documents hides from each other. '
+            "Set it to false, and prepare with --pack pieces for rows of one document."
+        )
+    rtd = assemble_rtd(config, tokenizer, networks)
+    with _seeded(config):
+        return Halves(rtd, objective=config.objective)
+
+
 def assemble_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> MaskedLanguageModelling:
     """Let one network fill in what is hidden."""
-    return MaskedLanguageModelling(networks["encoder"], masker=build_masker(config, tokenizer))
+    masker = build_masker(config, tokenizer)
+    return MaskedLanguageModelling(networks["encoder"], masker=masker, z_loss=config.objective.z_loss)
 
 
-def assemble_clm(_config: PretrainConfig, _tokenizer: Tokenizer, networks: Networks) -> CausalLanguageModelling:
+def assemble_clm(config: PretrainConfig, _tokenizer: Tokenizer, networks: Networks) -> CausalLanguageModelling:
     """Let one network predict the next token."""
-    return CausalLanguageModelling(networks["decoder"])
+    return CausalLanguageModelling(networks["decoder"], z_loss=config.objective.z_loss)
 
 
 def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> SpanCorruption:
@@ -160,7 +184,8 @@ def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networ
 def assemble_hybrid(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> HybridLanguageModelling:
     """Let one network fill in and continue."""
     masker = build_masker(config, tokenizer)
-    return HybridLanguageModelling(networks["encoder"], masker=masker, causal_share=config.objective.causal_share)
+    share, z_loss = config.objective.causal_share, config.objective.z_loss
+    return HybridLanguageModelling(networks["encoder"], masker=masker, causal_share=share, z_loss=z_loss)
 
 
 def assemble_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> ReplaceMLM:
@@ -197,7 +222,7 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
     """Return what hides tokens of this vocabulary.
 
     Raises:
-        ConfigError: If words or spans are asked for and can not be told or drawn.
+        ConfigError: If words, spans or hard tokens are asked for and can not be told or drawn.
     """
     unit, continuing = config.masking.unit, tokenizer.continuing_ids
     if unit != "token" and config.masking.draw != "distinct":
@@ -207,6 +232,10 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
             f'masking.unit = "{unit}" needs a WordPiece tokenizer, which marks the pieces inside words; this one is of '
             'another kind. Set masking.unit = "token".'
         )
+    if config.masking.adaptive and (unit != "token" or config.masking.draw != "distinct"):
+        raise ConfigError('masking.adaptive chooses single tokens; set masking.unit = "token" and draw = "distinct".')
+    if config.masking.adaptive and config.objective.kind in ("hybrid", "electric"):
+        raise ConfigError(f'masking.adaptive: objective.kind = "{config.objective.kind}" does not keep its losses.')
     return Masker(
         config.masking,
         special_ids=tokenizer.special_ids,
@@ -256,6 +285,8 @@ _SCORER_AND_TOWERS: Builders = {"scorer": build_discriminator, "forwards": build
 
 OBJECTIVES: dict[str, Kind] = {
     "rtd": Kind(_PAIR, assemble_rtd),
+    "contrastive": Kind(_PAIR, assemble_contrastive),
+    "halves": Kind(_PAIR, assemble_halves),
     "electric": Kind(_SCORER_AND_TOWERS, assemble_electric),
     "electra-15": Kind(_PAIR, assemble_rtd),
     "mlm": Kind({"encoder": build_generator}, assemble_mlm),

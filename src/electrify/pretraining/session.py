@@ -93,10 +93,12 @@ class Session:
                 block.compile()
         self.parallel = Parallel(self.objective, blocks, world=self.world, kind=self.config.training.parallel)
         kind = self.config.optimizer.kind
-        if self.parallel.kind == "fsdp" and kind in ("lion", "lamb"):
+        if self.parallel.kind == "fsdp" and kind in ("lion", "lamb", "schedule-free"):
             raise ConfigError(f'optimizer.kind = "{kind}" needs whole tensors; set training.parallel = "ddp".')
         if self.parallel.kind == "fsdp" and self.config.model.layers_alike:
             raise ConfigError('model.layers_alike needs whole tensors; set training.parallel = "ddp".')
+        if self.parallel.kind == "fsdp" and self.config.masking.adaptive:
+            raise ConfigError('masking.adaptive needs whole tensors; set training.parallel = "ddp".')
         self.optimizer = Optimizer(
             group_parameters(self.objective, self.start), self.config.optimizer, inner=find_inner(self.objective)
         )

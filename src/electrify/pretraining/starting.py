@@ -151,7 +151,8 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Sta
     if not start.loaded:
         return objective, start
     old |= {id(part.delta) for part in objective.modules() if isinstance(part, DisentangledEmbedding)}
-    names = frozenset(name for name, parameter in objective.named_parameters() if id(parameter) not in old)
+    named = [(name, one) for name, one in objective.named_parameters() if one.requires_grad]
+    names = frozenset(name for name, parameter in named if id(parameter) not in old)
     for line in lines:
         _LOG.info("%s", line)
     if names:

@@ -112,10 +112,12 @@ class TrainingStep:
     def apply(self, factor: float) -> None:
         """Update the parameters."""
         self._optimizer.update(factor)
+        self._objective.finish_step(self._world.add)
 
     def drop(self) -> None:
         """Leave the parameters as they are."""
         self._optimizer.drop_gradients()
+        self._objective.finish_step(None)
 
     def _count(self, batches: Sequence[Batch]) -> tuple[dict[str, int], int]:
         counts, num_tokens = add_counts(batches), sum(batch.num_tokens for batch in batches)

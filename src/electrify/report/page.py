@@ -70,6 +70,13 @@ FIGURES = {
     ),
     "gen_entropy": ("Generator's entropy", "nats", "How undecided it is at the masked positions; 0 is certain."),
     "share_replaced": ("Replaced tokens", "share", "Tokens that differ from the original, of those that are judged."),
+    "contrast_loss": (
+        "Contrastive loss",
+        "nats",
+        "Cross-entropy of telling a row's other view from those of other rows.",
+    ),
+    "row_cosine": ("Cosine of different rows", "mean cosine", "Near 1, vectors of all rows point one way."),
+    "halves_loss": ("Loss of halves", "nats", "Binary cross-entropy of telling which halves belong together."),
     "mlm_loss": ("Encoder's loss", "nats", "Cross-entropy of the original tokens; lower is better."),
     "mlm_accuracy": ("Encoder's accuracy", "share", "How often the most likely token is the original."),
     "clm_loss": ("Loss of next tokens", "nats", "Cross-entropy of each token given those before it; lower is better."),

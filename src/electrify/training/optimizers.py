@@ -1,13 +1,15 @@
 """Optimizers over groups of parameters: clipping, the update by the rules of a kind, and a state with names."""
 
-from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from electrify.config import OptimizerConfig
+from electrify.errors import ConfigError
 from electrify.training.averages import KEY, Averages
 from electrify.training.rules import RULES, Rule
 from electrify.training.split import is_split
@@ -46,6 +48,9 @@ class Optimizer:
         config: Its kind, rates, decays and clipping.
         inner: Names of the parameters inside layers, whose matrices some kinds update by another rule.
 
+    Raises:
+        ConfigError: If settings do not fit each other.
+
     Attributes:
         is_waiting: Whether groups that wait keep their values; their means go on, so they start with good ones.
     """
@@ -56,6 +61,8 @@ class Optimizer:
         self.is_waiting = False
         self._named = {name: parameter for group in groups for name, parameter in group.parameters.items()}
         for_matrices, for_rest = RULES[config.kind]
+        if config.ema_decay and for_rest.averages:
+            raise ConfigError(f'optimizer.kind = "{config.kind}" is an average already; leave out optimizer.ema_decay.')
         is_matrix = {name: name in inner and parameter.ndim == 2 for name, parameter in self._named.items()}
         rules = {name: for_matrices if is_matrix[name] else for_rest for name in self._named}
         self._parts = [
@@ -91,9 +98,15 @@ class Optimizer:
             self._averages.update(self._num_steps)
         self.drop_gradients()
 
-    def averaged(self) -> AbstractContextManager[None]:
+    def averaged(self) -> AbstractContextManager[object]:
         """Return a context in which the parameters are their averages, if there are any."""
-        return nullcontext() if self._averages is None else self._averages.in_place()
+        stack = ExitStack()
+        for part in self._parts:
+            if part.rule.averages:
+                stack.enter_context(part.averaged())
+        if self._averages is not None:
+            stack.enter_context(self._averages.in_place())
+        return stack
 
     def drop_gradients(self) -> None:
         """Forget the gradients without an update."""
@@ -106,7 +119,10 @@ class Optimizer:
         return self._num_steps
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what is remembered, as `NAME.exp_avg` and so on; empty before the first step."""
+        """Return what is remembered, as `NAME.exp_avg` and so on; empty before the first step.
+
+        What is remembered of groups has the name `groups.weight_sum` and so on, one number for each, float64.
+        """
         means = {name: tensor for part in self._parts for name, tensor in part.tensors().items()}
         return means if self._averages is None else means | self._averages.tensors()
 
@@ -128,11 +144,14 @@ class Optimizer:
 
     def allocate(self) -> dict[str, Tensor]:
         """Return zeros of the shape, device and layout of all that `tensors` returns after a step."""
-        return {
+        means = {
             f"{name}.{mean}": torch.zeros_like(parameter, requires_grad=False)
             for part in self._parts
             for name, parameter in part.named.items()
             for mean in (*part.rule.means, *([KEY] if self._averages else []))
+        }
+        return means | {
+            name: torch.zeros_like(tensor) for part in self._parts for name, tensor in part.numbers().items()
         }
 
 
@@ -163,16 +182,44 @@ class _Part:
             settings.update(self.rule.settings(self._config, rate, decay, step))
         self._optimizer.step()
 
-    def tensors(self) -> dict[str, Tensor]:
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put averages in place of the parameters; bit for bit back again, which `train` after `eval` is not."""
+        kept = [parameter.detach().clone() for parameter in self.named.values()]
+        optimizer: Any = self._optimizer
+        optimizer.eval()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, values in zip(self.named.values(), kept, strict=True):
+                    parameter.copy_(values)
+            for group in optimizer.param_groups:
+                group["train_mode"] = True
+
+    def numbers(self) -> dict[str, Tensor]:
         return {
+            f"groups.{key}": torch.tensor([group[key] for group in self._optimizer.param_groups], dtype=torch.float64)
+            for key in self.rule.numbers
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        means = {
             f"{name}.{mean}": self._optimizer.state[parameter][mean]
             for name, parameter in self.named.items()
             for mean in self.rule.means
             if mean in self._optimizer.state[parameter]
         }
+        return means | self.numbers() if means else means
 
     def load(self, tensors: dict[str, Tensor], *, num_steps: int) -> None:
         self._optimizer.state.clear()
+        for number, group in enumerate(self._optimizer.param_groups):
+            for key in self.rule.numbers:
+                saved = tensors.get(f"groups.{key}")
+                group[key] = self._optimizer.defaults[key] if saved is None else float(saved[number])
+            if self.rule.step_key is not None:
+                group[self.rule.step_key] = num_steps
         if num_steps == 0:
             return
         for name, parameter in self.named.items():

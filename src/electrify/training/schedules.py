@@ -43,11 +43,17 @@ def warmup_stable_decay(progress: float, config: ScheduleConfig) -> float:
     return _warmup(progress, config.warmup_share) * min(1.0, (1 - progress) / config.decay_share)
 
 
+def constant(progress: float, config: ScheduleConfig) -> float:
+    """Rise to 1 over the warm-up, and stay there."""
+    return _warmup(progress, config.warmup_share)
+
+
 SCHEDULES: dict[str, Callable[[float, ScheduleConfig], float]] = {
     "linear": linear,
     "linear_times_warmup": linear_times_warmup,
     "cosine": cosine,
     "warmup_stable_decay": warmup_stable_decay,
+    "constant": constant,
 }
 
 

@@ -20,7 +20,7 @@ from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder, open_shards
 from electrify.errors import ConfigError
 from electrify.files import digest_text, read_json, write_json
-from electrify.pretraining.compute import RowCost, row_cost, rows_of, steps_for
+from electrify.pretraining.compute import RowCost, row_cost, steps_for
 from electrify.pretraining.folder import refuse_other_config
 from electrify.progress import bar
 from electrify.runs import read_metrics
@@ -79,7 +79,12 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
     _claim(folder, plan, suite, shards)
     for one in planned[:: len(plan.seeds)]:
         steps = "as many steps as fit" if plan.budget.minutes else f"{one.config.schedule.num_steps:,} steps"
-        _LOG.info("%s: %.4g operations a token, %s.", one.variant.name, one.cost.operations / one.cost.tokens, steps)
+        _LOG.info(
+            "%s: %.4g operations a token, %s.",
+            one.variant.name,
+            one.cost.whole.operations / one.cost.whole.tokens,
+            steps,
+        )
     for number, one in enumerate(planned, start=1):
         _LOG.info("Run %d of %d: %s, seed %d.", number, len(planned), one.variant.name, one.seed)
         _train(one)
@@ -133,8 +138,11 @@ def _plan(plan: ComparisonPlan, variant: Variant, seed: int, shards: ShardFolder
 def _length(budget: Budget, config: PretrainConfig, cost: RowCost) -> dict[str, Any]:
     if budget.minutes is not None:
         return {"num_steps": _NO_LIMIT, "budget_minutes": budget.minutes}
-    rows = budget.flops / cost.operations if budget.flops is not None else (budget.tokens or 0) / cost.tokens
-    return {"num_steps": steps_for(config, rows), "budget_minutes": None}
+    if budget.flops is not None:
+        num_steps = steps_for(budget.flops, lambda steps: cost.of(config, steps).operations)
+    else:
+        num_steps = steps_for(budget.tokens or 0, lambda steps: cost.of(config, steps).tokens)
+    return {"num_steps": num_steps, "budget_minutes": None}
 
 
 def _require_files(suite: Suite, tasks: Path) -> None:
@@ -185,7 +193,7 @@ def _gather(one: _Planned, judged: SuiteReport) -> Run:
     curve = [
         {
             "step": record["step"],
-            "flops": rows_of(one.config, record["step"]) * one.cost.operations,
+            "flops": one.cost.of(one.config, record["step"]).operations,
             **{name: value for name, value in record.items() if isinstance(value, float)},
         }
         for record in read_metrics(one.folder)
@@ -197,7 +205,7 @@ def _gather(one: _Planned, judged: SuiteReport) -> Run:
         kind=one.config.objective.kind,
         steps=results["steps"],
         tokens=results["tokens"],
-        flops=rows_of(one.config, results["steps"]) * one.cost.operations,
+        flops=one.cost.of(one.config, results["steps"]).operations,
         seconds=results["seconds"],
         tokens_per_s=results["tokens_per_s"],
         peak_bytes=results.get("peak_bytes"),
