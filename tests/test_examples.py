@@ -73,6 +73,6 @@ def test_demo_makes_everything_it_promises(corpus: Path, tmp_path: Path, monkeyp
     for folder in ("discriminator", "generator", "classifier-pretrained", "classifier-random"):
         assert (tmp_path / "out" / folder / "model.safetensors").is_file()
     page = (tmp_path / "out/report.html").read_text()
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 9  # losses and all figures of replaced token detection
     assert 'class="token replaced"' in page
     assert "random weights" in page

@@ -146,7 +146,7 @@ def batch_of(lengths: list[int], first: int, last: int) -> EncodedBatch:
         num_without_tokens=0,
         num_cut=0,
         cleaning=CleaningCounts(),
-        texts=[],
+        signatures=np.zeros((0, 0), dtype=np.uint64),
     )
 
 

@@ -301,7 +301,7 @@ def test_table_from_cooccurrence_starts_otherwise_than_a_random_one(shards: Path
     assert is_same[:5].all()  # special tokens keep their random values
     assert not is_same[5:].any()
     lengths = tables[1][5:].norm(dim=1)
-    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.1 * 16**0.5))
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.02 * 16**0.5))
 
 
 @pytest.mark.parametrize("sharing", ["word", "none", "gdes"])
