@@ -5,7 +5,8 @@ under TensorFlow 2.15 in compatibility mode once the one function that it takes 
 is put in its place. In an environment of its own:
 
     python3.11 -m venv tf && tf/bin/pip install 'tensorflow-cpu==2.15.*'
-    python benchmarks/by_hand/original_graph.py --python tf/bin/python --checkout electra/
+    pip download --no-deps arabert==1.0.1 && python -m zipfile -e arabert-1.0.1-py3-none-any.whl original/
+    python benchmarks/by_hand/original_graph.py --python tf/bin/python --checkout original/electra
 
 `build_step` runs in that environment, in turn with electrify's process: float32, ELECTRA-Small, full rows, the graph
 of `run_pretraining.PretrainingModel` and `optimization.create_optimizer`; no estimator and no input pipeline.
@@ -51,18 +52,20 @@ def build_step(work):
     for token, number in special.items():
         vocabulary[number] = token
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         config = configure_pretraining.PretrainingConfig(
             "small",
             folder,
             train_batch_size=work["batch"],
             max_seq_length=work["length"],
             vocab_size=work["vocab_size"],
+            model_size="small",
+            use_tpu=False,
             model_hparam_overrides={
                 "hidden_dropout_prob": work["discriminator"]["hidden_dropout_prob"],
                 "attention_probs_dropout_prob": work["discriminator"]["attention_probs_dropout_prob"],
             },
         )
+        Path(config.vocab_file).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         shape = (work["batch"], work["length"])
         input_ids = tf.placeholder(tf.int32, shape)
         features = {
