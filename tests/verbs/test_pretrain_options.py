@@ -100,8 +100,15 @@ def test_words_need_a_tokenizer_that_marks_pieces_and_distinct_positions(shards:
 def test_hard_tokens_are_single_ones(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="chooses single tokens"):
         run(shards, tmp_path / "run", masking={"adaptive": 1.0, "unit": "word"})
-    with pytest.raises(ConfigError, match="does not keep its losses"):
-        run(shards, tmp_path / "run", masking={"adaptive": 1.0}, objective={"kind": "electric"})
+
+
+@pytest.mark.parametrize("kind", ["electric", "hybrid", "span"])
+def test_kinds_refuse_what_they_would_pass_over(kind: str, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f'"{kind}" does not read masking.adaptive; set it to 0'):
+        run(shards, tmp_path / "run", masking={"adaptive": 1.0}, objective={"kind": kind})
+    if kind != "hybrid":
+        with pytest.raises(ConfigError, match=f'"{kind}" does not read objective.z_loss; set it to 0'):
+            run(shards, tmp_path / "run", objective={"kind": kind, "z_loss": 1e-4})
 
 
 def test_batch_and_mask_rate_grow_in_a_run_and_held_out_rows_stay_as_they_are(shards: Path, tmp_path: Path) -> None:

@@ -164,9 +164,10 @@ def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networ
     """Let an encoder-decoder fill in spans; its vocabulary is the tokenizer's and as many sentinels as T5 has.
 
     Raises:
-        ConfigError: If positions are drawn with replacement, or layers are to be alike.
+        ConfigError: If positions are drawn with replacement, layers are to be alike, or a setting is not for this kind.
     """
     _require_distinct(config)
+    _refuse_unread(config, "masking.adaptive", "objective.z_loss")
     if config.model.layers_alike:
         raise ConfigError('model.layers_alike is not for objective.kind = "span", whose layers are of two kinds.')
     extended = tokenizer.with_special_tokens(SENTINELS)
@@ -182,7 +183,12 @@ def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networ
 
 
 def assemble_hybrid(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> HybridLanguageModelling:
-    """Let one network fill in and continue."""
+    """Let one network fill in and continue.
+
+    Raises:
+        ConfigError: If a setting is not for this kind.
+    """
+    _refuse_unread(config, "masking.adaptive")
     masker = build_masker(config, tokenizer)
     share, z_loss = config.objective.causal_share, config.objective.z_loss
     return HybridLanguageModelling(networks["encoder"], masker=masker, causal_share=share, z_loss=z_loss)
@@ -207,9 +213,10 @@ def assemble_electric(config: PretrainConfig, tokenizer: Tokenizer, networks: Ne
     """Put a scorer and the two towers of its noise model together.
 
     Raises:
-        ConfigError: If tokens can be drawn more than once.
+        ConfigError: If tokens can be drawn more than once, or a setting is not for this kind.
     """
     _require_distinct(config)
+    _refuse_unread(config, "masking.adaptive", "objective.z_loss")
     scorer, forwards, backwards = networks["scorer"], networks["forwards"], networks["backwards"]
     has_values = config.init_from is not None
     share_embeddings(forwards, scorer, config.model.embedding_sharing, keeps_values=has_values)
@@ -234,8 +241,6 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
         )
     if config.masking.adaptive and (unit != "token" or config.masking.draw != "distinct"):
         raise ConfigError('masking.adaptive chooses single tokens; set masking.unit = "token" and draw = "distinct".')
-    if config.masking.adaptive and config.objective.kind in ("hybrid", "electric"):
-        raise ConfigError(f'masking.adaptive: objective.kind = "{config.objective.kind}" does not keep its losses.')
     return Masker(
         config.masking,
         special_ids=tokenizer.special_ids,
@@ -243,6 +248,14 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
         vocab_size=tokenizer.vocab_size,
         continuing_ids=continuing or (),
     )
+
+
+def _refuse_unread(config: PretrainConfig, *settings: str) -> None:
+    """Raise if a setting is above 0 that this kind of objective would pass over."""
+    for setting in settings:
+        section, key = setting.split(".")
+        if getattr(getattr(config, section), key):
+            raise ConfigError(f'objective.kind = "{config.objective.kind}" does not read {setting}; set it to 0.')
 
 
 def _require_distinct(config: PretrainConfig) -> None:
