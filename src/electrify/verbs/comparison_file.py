@@ -27,7 +27,8 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from electrify import recipes
-from electrify.config import PretrainConfig, Rate, Section
+from electrify.config import PretrainConfig, Section
+from electrify.config.section import Rate
 from electrify.errors import ConfigError, did_you_mean
 from electrify.recipes import explain
 from electrify.verbs.suite_file import Suite, load_suite
