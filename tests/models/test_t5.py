@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import load_model, save_model
 from electrify.models.inputs import Inputs
-from electrify.models.t5 import T5EncoderModel, distance_classes
+from electrify.models.t5 import T5EncoderModel
 from electrify.models.t5_config import T5Config
 from electrify.models.t5_heads import (
     T5EncoderForSequenceClassification,
@@ -211,20 +211,6 @@ def test_a_setting_that_is_not_built_is_refused(name: str, value: object, tmp_pa
 def test_a_scaled_output_has_no_matrix_of_its_own() -> None:
     with pytest.raises(ConfigError, match="scale_decoder_outputs"):
         T5Config(tie_word_embeddings=False)
-
-
-def test_distances_have_classes_as_the_paper_says() -> None:
-    config = T5Config()
-    distances = torch.tensor([0, -1, -7, -8, -127, -128, -5000, 1, 7, 128])
-    classes = distance_classes(distances, config, is_decoder=False)
-    assert classes.tolist() == [0, 1, 7, 8, 15, 15, 15, 17, 23, 31]
-    assert distance_classes(distances, config, is_decoder=True).tolist()[:7] == [0, 1, 7, 8, 31, 31, 31]
-    assert distance_classes(torch.arange(10), config, is_decoder=True).tolist() == [0] * 10
-    theirs = transformers.models.t5.modeling_t5.T5Attention._relative_position_bucket
-    every = torch.arange(-600, 600)
-    for is_decoder in (False, True):
-        expected = theirs(every, bidirectional=not is_decoder, num_buckets=32, max_distance=128)
-        assert torch.equal(distance_classes(every, config, is_decoder=is_decoder), expected)
 
 
 def network(**settings: Any) -> T5ForConditionalGeneration:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 NUM_BUCKETS = 32
-"""Half for keys before the query and itself, half for those after it."""
-_FARTHEST = 128
-"""Distances from here on share the last bucket."""
+"""T5's number: half for keys before the query and itself, half for those after it."""
+FARTHEST = 128
+"""T5's distance from which on all share the last bucket."""
 
 
 class RelativeBias(nn.Module):
@@ -28,21 +28,44 @@ class RelativeBias(nn.Module):
 
     def forward(self, num_tokens: int) -> Tensor:
         """Return what is added to the scores of rows of T tokens, (1, A, T, T)."""
-        table = self.relative_attention_bias
-        places = torch.arange(num_tokens, device=table.weight.device)
-        biases: Tensor = table(bucket_of(places - places[:, None]))  # (T, T, A)
-        return biases.permute(2, 0, 1)[None]
+        return bias_by_distance(self.relative_attention_bias, num_tokens)
 
 
-def bucket_of(offset: Tensor) -> Tensor:
-    """Return the number of the bucket of each offset, in [0, NUM_BUCKETS).
+def bias_by_distance(
+    table: nn.Embedding, num_tokens: int, *, farthest: int = FARTHEST, looks_back: bool = False
+) -> Tensor:
+    """Return what distances add to the scores of rows of T tokens, (1, A, T, T).
 
     Args:
-        offset: Place of the key less that of the query, integers of any shape.
+        table: A bias for each bucket and head, (buckets, A).
+        num_tokens: T.
+        farthest: As for `bucket_of`.
+        looks_back: As for `bucket_of`.
     """
-    half = NUM_BUCKETS // 2
-    exact = half // 2
-    distance = offset.abs()
-    share = (distance.clamp(min=exact).float() / exact).log() / math.log(_FARTHEST / exact)  # 0 at `exact`
-    coarse = (exact + (share * (half - exact)).long()).clamp(max=half - 1)
-    return torch.where(distance < exact, distance, coarse) + half * (offset > 0)
+    distances = torch.arange(1 - num_tokens, num_tokens, device=table.weight.device)
+    buckets = bucket_of(distances, num_buckets=table.num_embeddings, farthest=farthest, looks_back=looks_back)
+    by_distance: Tensor = table(buckets).T  # (A, 2T - 1); query i reads the T values that begin at distance -i
+    return by_distance.unfold(1, num_tokens, 1).flip(1)[None]
+
+
+def bucket_of(
+    distances: Tensor, *, num_buckets: int = NUM_BUCKETS, farthest: int = FARTHEST, looks_back: bool = False
+) -> Tensor:
+    """Return the number of the bucket of each distance, in [0, num_buckets).
+
+    Args:
+        distances: Place of the key less that of the query, integers of any shape.
+        num_buckets: How many there are.
+        farthest: The distance from which on all share the last bucket.
+        looks_back: Whether all buckets are for keys before the query and itself, as in a decoder, which never looks
+            ahead; if not, half of them are for keys after it.
+    """
+    if looks_back:
+        first, lengths = torch.zeros_like(distances), (-distances).clamp(min=0)
+    else:
+        num_buckets //= 2
+        first, lengths = num_buckets * (distances > 0), distances.abs()
+    exact = num_buckets // 2
+    growth = (lengths.clamp(min=exact).float() / exact).log() / math.log(farthest / exact)  # 0 at `exact`
+    wide = (exact + (growth * (num_buckets - exact)).long()).clamp(max=num_buckets - 1)
+    return first + torch.where(lengths < exact, lengths, wide)

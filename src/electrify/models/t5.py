@@ -1,13 +1,12 @@
 """The stacks of T5: encoder and decoder, token ids to hidden states.
 
-Pre-norm transformer with root-mean-square norms, no biases, and a learned bias on attention scores for each class of
-distance between two tokens, computed in the first layer and used by all (Raffel et al. 2020, arXiv 1910.10683, section
+Pre-norm transformer with root-mean-square norms, no biases, and a learned bias on attention scores for each bucket of
+distances between two tokens, computed in the first layer and used by all (Raffel et al. 2020, arXiv 1910.10683, section
 2.1; gated feed-forward parts: Shazeer 2020, arXiv 2002.05202). Scores are not divided by √D: first values of the
 queries' matrix make up for it. Parameter names are the published ones, so a state dict is a published file. No dropout
 happens unless the inputs carry keys (`electrify.models.dropout`).
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from electrify.models.attention import Mask, attend, score_dtype
 from electrify.models.blocks import linear
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.inputs import Inputs
+from electrify.models.relative import bias_by_distance
 from electrify.models.t5_config import T5Config
 
 EMBEDDING_SITE, FINAL_SITE, HEAD_SITE = 0, 1, 2
@@ -168,12 +168,9 @@ class _Attention(nn.Module):
 
     def position_bias(self, num_tokens: int) -> Tensor:
         """Return what distances add to the scores, (1, A, T, T)."""
-        device = self.relative_attention_bias.weight.device
-        distances = torch.arange(1 - num_tokens, num_tokens, device=device)  # of the key from the query
-        classes = distance_classes(distances, self.config, is_decoder=self.is_decoder)
-        by_distance: Tensor = self.relative_attention_bias(classes).T  # (A, 2T - 1)
-        # Query i reads the T values that begin at distance -i.
-        return by_distance.unfold(1, num_tokens, 1).flip(1)[None]
+        farthest = self.config.relative_attention_max_distance
+        table = self.relative_attention_bias
+        return bias_by_distance(table, num_tokens, farthest=farthest, looks_back=self.is_decoder)
 
     def forward(self, hidden: Tensor, read: Tensor, bias: Tensor | None, keys: Tensor | None) -> Tensor:
         """Return (B, T, H) for what asks, (B, T, H), and what is asked, (B, S, H)."""
@@ -220,33 +217,6 @@ class _GatedDense(nn.Module):
     def forward(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
         values = F.gelu(linear(hidden, self.wi_0), approximate="tanh")
         return linear(self.drop(values * linear(hidden, self.wi_1), keys), self.wo)
-
-
-def distance_classes(distances: Tensor, config: T5Config, *, is_decoder: bool) -> Tensor:
-    """Return the class of each distance between two tokens.
-
-    Short distances have a class each, longer ones share classes whose width grows with the logarithm, up to
-    `relative_attention_max_distance` (Raffel et al. 2020, section 2.1). In an encoder one half of the classes is for
-    each side; a decoder never looks to the right, so all of its are for the left.
-
-    Args:
-        distances: Position of the key less that of the query, (…) int64.
-        config: How many classes.
-        is_decoder: Whether distances above 0 have classes.
-
-    Returns:
-        (…) int64 in [0, relative_attention_num_buckets).
-    """
-    count = config.relative_attention_num_buckets
-    if is_decoder:
-        first, lengths = torch.zeros_like(distances), (-distances).clamp(min=0)
-    else:
-        count //= 2
-        first, lengths = (distances > 0).long() * count, distances.abs()
-    exact = count // 2
-    growth = torch.log(lengths.float() / exact) / math.log(config.relative_attention_max_distance / exact)
-    wide = (exact + (growth.nan_to_num(neginf=0.0) * (count - exact)).long()).clamp(max=count - 1)
-    return first + torch.where(lengths < exact, lengths, wide)
 
 
 @torch.no_grad()
