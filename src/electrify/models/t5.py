@@ -36,20 +36,14 @@ class Read(NamedTuple):
     """Added to the scores so that nobody looks at padding, (B, 1, 1, S); None if there is none."""
 
 
-class T5EncoderModel(nn.Module):
-    """The encoder alone: what is fine-tuned on labels, named as Transformers' class of that name."""
+class T5Body(nn.Module):
+    """The word table and the encoder: what a body with or without a decoder begins with."""
 
     def __init__(self, config: T5Config) -> None:
         super().__init__()
         self.config = config
         self.shared = nn.Embedding(config.vocab_size, config.d_model)
         self.encoder = T5Stack(config, is_decoder=False)
-        initialize_t5(self, config)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The layers, lowest first; each may be compiled by itself."""
-        return self.encoder.block
 
     @property
     def word_embeddings(self) -> nn.Embedding:
@@ -60,6 +54,19 @@ class T5EncoderModel(nn.Module):
     def embeddings(self) -> nn.Embedding:
         """All that comes before the layers: the table alone."""
         return self.shared
+
+
+class T5EncoderModel(T5Body):
+    """The encoder alone: what is fine-tuned on labels, named as Transformers' class of that name."""
+
+    def __init__(self, config: T5Config) -> None:
+        super().__init__(config)
+        initialize_t5(self, config)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers, lowest first; each may be compiled by itself."""
+        return self.encoder.block
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the hidden states behind the last norm, (B, T, H)."""

@@ -16,18 +16,15 @@ from electrify.models.dropout import Dropout
 from electrify.models.inputs import Inputs
 from electrify.models.labels import label_names
 from electrify.models.pooling import mean_of_real
-from electrify.models.t5 import HEAD_SITE, Read, T5EncoderModel, T5Stack, initialize_t5
+from electrify.models.t5 import HEAD_SITE, Read, T5Body, T5EncoderModel, T5Stack, initialize_t5
 from electrify.models.t5_config import T5Config
 
 
-class T5ForConditionalGeneration(nn.Module):
+class T5ForConditionalGeneration(T5Body):
     """From text to text: an encoder reads one, a decoder writes the other."""
 
     def __init__(self, config: T5Config) -> None:
-        super().__init__()
-        self.config = config
-        self.shared = nn.Embedding(config.vocab_size, config.d_model)
-        self.encoder = T5Stack(config, is_decoder=False)
+        super().__init__(config)
         self.decoder = T5Stack(config, is_decoder=True)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -42,16 +39,6 @@ class T5ForConditionalGeneration(nn.Module):
     def blocks(self) -> nn.ModuleList:
         """The layers of both stacks; each may be compiled by itself."""
         return nn.ModuleList([*self.encoder.block, *self.decoder.block])
-
-    @property
-    def word_embeddings(self) -> nn.Embedding:
-        """The table of word vectors, (V, H)."""
-        return self.shared
-
-    @property
-    def embeddings(self) -> nn.Embedding:
-        """All that comes before the layers: the table alone."""
-        return self.shared
 
     @property
     def output_table(self) -> Tensor:
@@ -89,8 +76,8 @@ class T5ForConditionalGeneration(nn.Module):
         return self.logits(self.decode(written_ids, self.encode(inputs)))
 
 
-class T5ForTokenClassification(nn.Module):
-    """A classifier of tokens.
+class T5Classifier(nn.Module):
+    """An encoder whose states are judged: what classifiers of tokens and of rows have in common.
 
     Args:
         config: Sizes of the body.
@@ -103,14 +90,21 @@ class T5ForTokenClassification(nn.Module):
         self.config = config
         self.labels = label_names(num_labels=num_labels, labels=labels)
         self.transformer = T5EncoderModel(config)
-        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
-        self.classifier = nn.Linear(config.d_model, len(self.labels))
-        self.reset_head()
 
     @property
     def body(self) -> T5EncoderModel:
         """The network without its head."""
         return self.transformer
+
+
+class T5ForTokenClassification(T5Classifier):
+    """A classifier of tokens; arguments as for `T5Classifier`."""
+
+    def __init__(self, config: T5Config, *, num_labels: int | None = None, labels: Sequence[str] | None = None) -> None:
+        super().__init__(config, num_labels=num_labels, labels=labels)
+        self.drop = Dropout(config.classifier_dropout, HEAD_SITE)
+        self.classifier = nn.Linear(config.d_model, len(self.labels))
+        self.reset_head()
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
@@ -122,29 +116,17 @@ class T5ForTokenClassification(nn.Module):
         return logits
 
 
-class T5EncoderForSequenceClassification(nn.Module):
+class T5EncoderForSequenceClassification(T5Classifier):
     """A classifier of rows, or with one label a regressor, that reads the mean of the encoder's states.
 
-    The head is the one that Transformers puts on T5's decoder: a dense layer, tanh, and the scores.
-
-    Args:
-        config: Sizes of the body.
-        num_labels: C; may be left out if `labels` is given.
-        labels: Names of the classes in the order of the logits.
+    The head is the one that Transformers puts on T5's decoder: a dense layer, tanh, and the scores. Arguments as for
+    `T5Classifier`.
     """
 
     def __init__(self, config: T5Config, *, num_labels: int | None = None, labels: Sequence[str] | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.labels = label_names(num_labels=num_labels, labels=labels)
-        self.transformer = T5EncoderModel(config)
+        super().__init__(config, num_labels=num_labels, labels=labels)
         self.classification_head = _ClassificationHead(config, len(self.labels))
         self.reset_head()
-
-    @property
-    def body(self) -> T5EncoderModel:
-        """The network without its head."""
-        return self.transformer
 
     def reset_head(self) -> None:
         """Draw new values for the head."""
