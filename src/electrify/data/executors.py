@@ -89,18 +89,21 @@ def _executor(steps: Sequence[Step], tasks: int, processes: int, config: Executo
             _silence()
             return super()._run_for_rank(*arguments, **settings)
 
+    class LoneSlurmExecutor(SlurmPipelineExecutor):  # type: ignore[misc]
+        def launch_merge_stats(self) -> None:
+            """Start no second job, which would write a summary that nobody reads when the folder may be gone."""
+
+    _silence()
     workers = config.workers or -1
     common: dict[str, Any] = {"pipeline": list(steps), "tasks": tasks, "logging_dir": str(folder)}
     if config.kind == "local":
-        _silence()
         return QuietLocalExecutor(**common, workers=min(processes, tasks))
     if config.kind == "ray":
         _start_ray()
-        _silence()
         return RayPipelineExecutor(**common, workers=workers, mem_per_cpu_gb=config.memory_gb)
     # Jobs find datatrove's starter and electrify where this process has them.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return SlurmPipelineExecutor(
+    return LoneSlurmExecutor(
         **common,
         workers=workers,
         partition=config.partition,
@@ -153,10 +156,9 @@ def _watched(folder: Path, tasks: int, label: str) -> Iterator[None]:
 
 
 def _wait_for_slurm(folder: Path, tasks: int, job_id: str | int) -> None:
-    """Return when all tasks are done or the job has left the queue."""
+    """Return when the job has left the queue: a task may still write its log when its mark is there."""
     missing = 0
-    while _num_done(folder) < tasks and missing < _GONE_AFTER_LOOKS:
-        time.sleep(_LOOK_EVERY_S)
+    while True:
         queue = subprocess.run(
             ["squeue", "--noheader", "--job", str(job_id)],  # noqa: S607 - as Slurm's users have it in their path
             capture_output=True,
@@ -164,6 +166,9 @@ def _wait_for_slurm(folder: Path, tasks: int, job_id: str | int) -> None:
             check=False,
         )
         missing = 0 if queue.stdout.strip() else missing + 1
+        if missing >= _GONE_AFTER_LOOKS or (missing and _num_done(folder) >= tasks):
+            return
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _require_all(folder: Path, tasks: int) -> None:
