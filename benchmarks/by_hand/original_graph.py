@@ -103,11 +103,14 @@ def main():
     parser.add_argument("--python", required=True, help="interpreter that has TensorFlow")
     parser.add_argument("--checkout", required=True, type=Path, help="folder of the original's code")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=6, help="steps a turn; training takes them one after the other")
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
     progress.enable()
     original = Contender("original", __file__, "build_step", str(arguments.checkout.resolve()), python=arguments.python)
-    report = bench_step("paper-small", batch=arguments.batch, rounds=arguments.rounds, others=[original])
+    report = bench_step(
+        "paper-small", batch=arguments.batch, rounds=arguments.rounds, steps=arguments.steps, others=[original]
+    )
     print(
         *head_lines("A pre-training step", report.settings, report.versions, threads=report.measured[0].threads),
         sep="\n",
