@@ -91,6 +91,11 @@ AUTO = {
     "question_answering": transformers.AutoModelForQuestionAnswering,
 }
 
+DROPOUTS = {
+    "electra": ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
+    "modernbert": ("embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"),
+}
+
 
 def judge(task: Task, encoded: Encoded, predictions: Any) -> dict[str, float]:
     """Measure the Trainer's predictions by the same code that measures ours."""
@@ -124,7 +129,10 @@ def run_trainer(job: Job, seed: int, folder: Path) -> float:
     transformers.set_seed(seed)
     labels = {"id2label": dict(enumerate(task.labels)), "label2id": {label: n for n, label in enumerate(task.labels)}}
     options = labels if task.labels and job.kind != "regression" else {"num_labels": 1} if task.labels else {}
-    network = AUTO[job.kind].from_pretrained(job.model, **options, ignore_mismatched_sizes=True)
+    config = transformers.AutoConfig.from_pretrained(job.model, **options)
+    for name in DROPOUTS[config.model_type]:
+        setattr(config, name, job.config.dropout)  # published folders carry that of pre-training
+    network = AUTO[job.kind].from_pretrained(job.model, config=config, ignore_mismatched_sizes=True)
     theirs = transformers.AutoTokenizer.from_pretrained(job.model)
     collate: Callable[..., Any] = transformers.DataCollatorWithPadding(theirs)
     if job.kind == "tagging":
@@ -187,6 +195,7 @@ def main() -> None:
     parser.add_argument("--dev-rows", type=int)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -197,7 +206,7 @@ def main() -> None:
         dev = arguments.data / "dev.jsonl.gz"
         config = FinetuneConfig(
             num_epochs=arguments.epochs, learning_rate=arguments.learning_rate, layerwise_lr_decay=1.0,
-            max_length=arguments.max_length, precision=arguments.precision,
+            max_length=arguments.max_length, precision=arguments.precision, dropout=arguments.dropout,
         )  # fmt: skip
         metric = {"regression": "spearman", "tagging": "f1", "question_answering": "f1"}.get(arguments.kind, "accuracy")
         job = Job(

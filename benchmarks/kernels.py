@@ -16,7 +16,8 @@ import torch.nn.functional as F
 
 from electrify.kernels import activation, attention, linear, norm
 from electrify.noise import row_keys
-from electrify.objectives.vocabulary import draw, predict_tokens
+from electrify.objectives.vocabulary import predict_tokens
+from electrify.objectives.vocabulary_pass import draw
 from electrify.training.process import settle
 
 ROUNDS = 9

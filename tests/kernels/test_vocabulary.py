@@ -6,7 +6,7 @@ from torch import Tensor
 
 from electrify import kernels
 from electrify.noise import row_keys
-from electrify.objectives import vocabulary
+from electrify.objectives import vocabulary_pass
 from electrify.objectives.vocabulary import Predictions, predict_tokens
 
 pytestmark = pytest.mark.skipif(not kernels.is_enabled(), reason="no compiler at installation, or no AVX-512 bfloat16")
@@ -42,7 +42,7 @@ def test_equal_to_the_plain_pass(
 ) -> None:
     if vocab_size == 1 and settings.get("exclude_target"):
         pytest.skip("nothing is left to draw")
-    monkeypatch.setattr(vocabulary, "_NATIVE_BLOCK_ELEMENTS", 10 * vocab_size)  # several blocks
+    monkeypatch.setattr(vocabulary_pass, "_NATIVE_BLOCK_ELEMENTS", 10 * vocab_size)  # several blocks
     given = make(positions, 16, vocab_size)
     ours, gradients, plain, expected = both_ways(given, with_figures=True, **settings)
     torch.testing.assert_close(ours.loss, plain.loss, rtol=1e-5, atol=1e-4)

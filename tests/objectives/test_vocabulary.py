@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from electrify.noise import row_keys
-from electrify.objectives import vocabulary
+from electrify.objectives import vocabulary_pass
 from electrify.objectives.vocabulary import Predictions, predict_tokens, score_copies, score_tokens
 
 
@@ -32,7 +32,7 @@ def make(num_positions: int = 37, size: int = 8, vocab_size: int = 50) -> tuple[
 
 @pytest.mark.parametrize("block_elements", [1, 150, 1 << 22])
 def test_loss_and_gradients_equal_cross_entropy(block_elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "_BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr(vocabulary_pass, "_BLOCK_ELEMENTS", block_elements)
     vectors, table, bias, targets = make()
     (3.0 * predict_tokens(vectors, table, bias, targets, keys(37)).loss).backward()
     ours = [tensor.grad.clone() for tensor in (vectors, table, bias)]
@@ -132,7 +132,7 @@ def test_scores_are_predictions_without_samples() -> None:
 
 @pytest.mark.parametrize("block_elements", [150, 1 << 22])
 def test_copies_equal_the_plain_mixture(block_elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "_BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr(vocabulary_pass, "_BLOCK_ELEMENTS", block_elements)
     tensors = make()
     targets, generator = tensors[3], torch.Generator().manual_seed(1)
     gate = torch.randn(37, generator=generator).requires_grad_()
@@ -184,7 +184,7 @@ def penalised(vectors: Tensor, table: Tensor, bias: Tensor, targets: Tensor, z_l
 def test_penalty_on_the_denominator_has_the_gradient_of_autograd(
     block_elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary, "_BLOCK_ELEMENTS", block_elements)
+    monkeypatch.setattr(vocabulary_pass, "_BLOCK_ELEMENTS", block_elements)
     tensors = make()
     loss = penalised(*tensors, 0.3)
     expected = torch.autograd.grad(3.0 * loss, tensors[:3])

@@ -1,26 +1,14 @@
 """The softmax over the vocabulary: loss, sample and gradient in one pass over a few positions at a time.
 
 Written plainly, a batch of 1,200 masked positions and a vocabulary of 30,522 makes half a dozen matrices of 150 MB that
-live in main memory. Here one block of positions at a time stays in the cache: its logits become its loss, its samples
-and the gradients of hidden states and output matrix; the (P, V) matrix never exists. The gradient is computed in the
-forward pass, as it needs nothing that comes later but a factor.
+live in main memory. Here one block of positions at a time stays in the cache (`vocabulary_pass.py`).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from electrify import kernels
-from electrify.kernels import vocabulary as native
-from electrify.kernels.linear import outer_products
-from electrify.noise import uniform
-
-_BLOCK_ELEMENTS = 1 << 22  # logits in one block
-_NATIVE_BLOCK_ELEMENTS = 1 << 25  # the compiled pass makes one matrix of them, the plain one several
+from electrify.objectives.vocabulary_pass import Results, Wishes, run_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +48,8 @@ def score_tokens(
     with_figures: bool = False,
 ) -> Scores:
     """Compute the loss without samples; see `predict_tokens`."""
-    wishes = _Wishes(with_figures=with_figures, z_loss=z_loss)
-    return _scores(_pass(vectors, table, bias, target_ids, wishes=wishes), with_figures)
+    wishes = Wishes(with_figures=with_figures, z_loss=z_loss)
+    return _scores(run_pass(vectors, table, bias, target_ids, wishes=wishes), with_figures)
 
 
 def score_copies(
@@ -87,8 +75,8 @@ def score_copies(
         is_same: Whether the input token is the target, (P,) bool.
         with_figures: As for `predict_tokens`; figures are those of the softmax alone.
     """
-    wishes = _Wishes(with_figures=with_figures)
-    return _scores(_pass(vectors, table, bias, target_ids, gate=gate, is_same=is_same, wishes=wishes), with_figures)
+    wishes = Wishes(with_figures=with_figures)
+    return _scores(run_pass(vectors, table, bias, target_ids, gate=gate, is_same=is_same, wishes=wishes), with_figures)
 
 
 def predict_tokens(
@@ -117,263 +105,12 @@ def predict_tokens(
             drifting away together (Chowdhery et al. 2022, PaLM, section 5). It costs one product with the table more.
         with_figures: Whether the most likely tokens and the entropy are computed, which takes longer.
     """
-    wishes = _Wishes(temperature, exclude_target, with_figures, z_loss)
-    results = _pass(vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes)
+    wishes = Wishes(temperature, exclude_target, with_figures, z_loss)
+    results = run_pass(vectors, table, bias, target_ids, sample_keys=sample_keys, wishes=wishes)
     scores = _scores(results, with_figures)
     return Predictions(scores.loss, scores.best_ids, scores.entropy, scores.losses, results[1])
 
 
-def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
-    """Draw one token a row by the inverse of the cumulative distribution, in float32.
-
-    One random number a position instead of one Gumbel number for each entry of the vocabulary.
-
-    Args:
-        probabilities: Proportional to them, (P, V) float32; overwritten.
-        keys: Key of each row's random number, (P,) int64.
-    """
-    cumulative = probabilities.cumsum_(-1)
-    threshold = uniform(keys).float() * cumulative[:, -1]
-    return torch.searchsorted(cumulative, threshold[:, None]).squeeze(1).clamp_(max=cumulative.shape[1] - 1)
-
-
-_Results = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Loss, samples, most likely tokens, entropy, losses by position; what was not wished for is of no use."""
-
-
-def _scores(results: _Results, with_figures: bool) -> Scores:
+def _scores(results: Results, with_figures: bool) -> Scores:
     loss, _, best_ids, entropy, losses = results
     return Scores(loss, best_ids, entropy, losses) if with_figures else Scores(loss, None, None, losses)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What a pass is to compute beside the loss."""
-
-    temperature: float = 1.0
-    exclude_target: bool = False
-    with_figures: bool = False
-    z_loss: float = 0.0
-
-
-@dataclass(slots=True)
-class _Pass:
-    """What one pass is given, and what it fills in."""
-
-    vectors: Tensor  # (P, E) in the products' type
-    table: Tensor  # (V, E), the same
-    bias: Tensor  # (V,) float32
-    gate: Tensor | None  # (P,) float32
-    target_ids: Tensor
-    sample_keys: Tensor | None  # no samples without them
-    is_same: Tensor | None  # (P,) bool
-    wishes: _Wishes
-    needs_gradient: bool
-    losses: Tensor = field(init=False)  # (P,) float32
-    entropy: Tensor = field(init=False)
-    sampled_ids: Tensor = field(init=False)  # (P,) int64
-    best_ids: Tensor = field(init=False)
-    vector_grad: Tensor = field(init=False)  # (P, E) float32
-    table_grad: Tensor = field(init=False)  # (V, E) float32
-    bias_grad: Tensor = field(init=False)  # (V,) float32
-    bias_extra: Tensor = field(init=False)  # (V,) float32: the penalty's part of it
-    weights: Tensor | None = field(init=False, default=None)  # (P,) float32: what a copy leaves of the gradients
-    log_totals: Tensor | None = field(init=False, default=None)  # (P,) float32: log of the softmax's denominators
-
-    def __post_init__(self) -> None:
-        self.losses, self.entropy = self.vectors.new_empty((2, len(self.target_ids)), dtype=torch.float32)
-        self.sampled_ids, self.best_ids = torch.empty_like(self.target_ids), torch.empty_like(self.target_ids)
-        self.vector_grad = torch.empty_like(self.vectors, dtype=torch.float32)
-        self.table_grad = torch.zeros(0)
-        self.bias_grad, self.bias_extra = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
-        if self.gate is not None:
-            self.weights = torch.empty_like(self.gate)
-        if self.wishes.z_loss:
-            self.log_totals = torch.empty_like(self.losses)
-
-    def blocks(self, num_elements: int) -> Iterator[slice]:
-        """Cut the positions into blocks of about so many logits."""
-        size = max(1, num_elements // self.table.shape[0])
-        return (slice(start, start + size) for start in range(0, len(self.target_ids), size))
-
-    def add_gradients(self, block: slice, gradient: Tensor) -> None:
-        """Take in the gradient of a block's logits, (p, V) in the products' type; only its losses must be there."""
-        vector_grad, vectors = torch.mm(gradient, self.table), self.vectors[block]
-        if self.weights is not None:
-            weights = self.weigh(block)[:, None]
-            vector_grad, vectors = vector_grad * weights, vectors * weights.to(vectors.dtype)
-            self.bias_grad += torch.mm(gradient.T, weights.to(gradient.dtype)).squeeze(1)
-        self.vector_grad[block] = vector_grad
-        is_first = not self.table_grad.numel()
-        if kernels.serve(gradient) and vectors.shape[1] % 16 == 0:
-            self.table_grad = torch.empty(self.table.shape) if is_first else self.table_grad
-            outer_products(gradient, vectors.contiguous(), into=self.table_grad, accumulate=not is_first)
-        else:
-            part = torch.mm(gradient.T, vectors)
-            self.table_grad = part.float() if is_first else self.table_grad.add_(part)
-        if self.log_totals is not None:
-            self._add_penalty(block, gradient, self.log_totals[block])
-
-    def _add_penalty(self, block: slice, gradient: Tensor, log_totals: Tensor) -> None:
-        """Take in the gradient of the penalty on a block, 2 · z_loss · log Z · p, where `gradient` is p - [target].
-
-        Its products are taken by themselves: as a factor near 1 on the loss's gradient it would be rounded away.
-        """
-        slopes, targets = (2 * self.wishes.z_loss * log_totals)[:, None], self.target_ids[block]
-        self.vector_grad[block] += slopes * (self.vector_grad[block] + self.table[targets])
-        probabilities = gradient.scatter_add_(1, targets[:, None], torch.ones_like(gradient[:, :1]))
-        self.table_grad += torch.mm(probabilities.T, (slopes * self.vectors[block]).to(gradient.dtype))
-        self.bias_extra += torch.mm(probabilities.T, slopes.to(gradient.dtype)).squeeze(1)
-
-    @property
-    def loss(self) -> Tensor:
-        """Return the sum of all losses and penalties, scalar float32."""
-        if self.log_totals is None:
-            return self.losses.sum()
-        return self.losses.sum() + self.wishes.z_loss * self.log_totals.square().sum()
-
-    def weigh(self, block: slice) -> Tensor:
-        """Mix a block's losses with copies; return the shares of the softmax in the targets' probabilities, (p,).
-
-        With P = D · [same] + (1 - D) · p, the share (1 - D) · p / P is what remains of the gradient of -log p.
-        """
-        assert self.gate is not None
-        assert self.is_same is not None
-        assert self.weights is not None
-        gate, drawn = self.gate[block], F.logsigmoid(-self.gate[block]) - self.losses[block]
-        copied = F.logsigmoid(gate).masked_fill(~self.is_same[block], -torch.inf)
-        mixed = torch.logaddexp(copied, drawn)
-        self.losses[block] = -mixed
-        self.weights[block] = (drawn - mixed).exp()
-        return self.weights[block]
-
-    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return the gradients of vectors, table, bias and gate."""
-        gate_grad = None
-        if self.gate is not None and self.weights is not None:
-            gate_grad = self.gate.sigmoid() - 1 + self.weights
-        table_grad = self.table_grad if self.table_grad.numel() else torch.zeros_like(self.table, dtype=torch.float32)
-        bias_grad = self.bias_grad if self.log_totals is None else self.bias_grad + self.bias_extra
-        return self.vector_grad, table_grad, bias_grad, gate_grad
-
-
-def _work_compiled(of: _Pass) -> None:
-    wishes = of.wishes
-    uniforms = torch.full_like(of.losses, 0.5).double() if of.sample_keys is None else uniform(of.sample_keys)
-    bias_sums = torch.zeros(torch.get_num_threads(), len(of.bias)) if of.needs_gradient else None
-    for block in of.blocks(_NATIVE_BLOCK_ELEMENTS):
-        logits = torch.mm(of.vectors[block], of.table.T)
-        targets = of.target_ids[block]
-        if of.log_totals is not None:  # the compiled pass gives losses alone, and overwrites the scores
-            of.log_totals[block] = logits.gather(1, targets[:, None]).squeeze(1).float() + of.bias[targets]
-        native.predict(
-            logits,
-            of.bias,
-            targets,
-            uniforms[block],
-            temperature=wishes.temperature,
-            exclude_target=wishes.exclude_target,
-            losses=of.losses[block],
-            samples=of.sampled_ids[block],
-            best=of.best_ids[block] if wishes.with_figures else None,
-            entropy=of.entropy[block] if wishes.with_figures else None,
-            bias_grad=bias_sums,
-        )
-        if of.log_totals is not None:
-            of.log_totals[block] += of.losses[block]
-        if of.needs_gradient:
-            of.add_gradients(block, logits)
-        elif of.gate is not None:
-            of.weigh(block)
-    if bias_sums is not None and of.gate is None:
-        of.bias_grad = bias_sums.sum(0)
-
-
-def _work_plainly(of: _Pass) -> None:
-    wishes = of.wishes
-    for block in of.blocks(_BLOCK_ELEMENTS):
-        targets = of.target_ids[block, None]
-        logits = torch.mm(of.vectors[block], of.table.T).float().add_(of.bias)  # (p, V)
-        original = logits.clone() if wishes.with_figures or wishes.temperature != 1.0 else None
-        highest = logits.amax(-1, keepdim=True)
-        target_logits = logits.gather(1, targets)
-        probabilities = logits.sub_(highest).exp_()
-        total = probabilities.sum(-1, keepdim=True)
-        log_total = total.log() + highest
-        probabilities.div_(total)
-        of.losses[block] = (log_total - target_logits).squeeze(1)
-        if of.log_totals is not None:
-            of.log_totals[block] = log_total.squeeze(1)
-        if wishes.with_figures and original is not None:
-            of.best_ids[block] = original.argmax(-1)
-            of.entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
-        if of.sample_keys is not None:
-            if original is None or wishes.temperature == 1.0:
-                proposal = probabilities.clone()
-            else:
-                proposal = original.sub_(highest).div_(wishes.temperature).exp_()
-            if wishes.exclude_target:
-                proposal.scatter_(1, targets, 0.0)
-            of.sampled_ids[block] = draw(proposal, of.sample_keys[block])
-        if of.needs_gradient:
-            probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))
-            if of.gate is None:
-                of.bias_grad += probabilities.sum(0)
-            of.add_gradients(block, probabilities.to(of.vectors.dtype))
-        elif of.gate is not None:
-            of.weigh(block)
-
-
-def _pass(
-    vectors: Tensor,
-    table: Tensor,
-    bias: Tensor,
-    target_ids: Tensor,
-    *,
-    sample_keys: Tensor | None = None,
-    gate: Tensor | None = None,
-    is_same: Tensor | None = None,
-    wishes: _Wishes,
-) -> _Results:
-    device = vectors.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
-    with torch.autocast(device, enabled=False):
-        results: _Results = _PredictTokens.apply(  # type: ignore[no-untyped-call]
-            vectors, table, bias, gate, target_ids, sample_keys, is_same, dtype, wishes
-        )
-    return results
-
-
-class _PredictTokens(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        vectors: Tensor,
-        table: Tensor,
-        bias: Tensor,
-        gate: Tensor | None,
-        target_ids: Tensor,
-        sample_keys: Tensor | None,
-        is_same: Tensor | None,
-        dtype: torch.dtype,
-        wishes: _Wishes,
-    ) -> _Results:
-        cast = vectors.detach().to(dtype), table.detach().to(dtype), bias.detach().float()
-        gate_logits = None if gate is None else gate.detach().float()
-        needs_gradient = any(ctx.needs_input_grad[:4])
-        work = _Pass(*cast, gate_logits, target_ids, sample_keys, is_same, wishes, needs_gradient)
-        is_compiled = dtype == torch.bfloat16 and kernels.serve(work.vectors)
-        (_work_compiled if is_compiled else _work_plainly)(work)
-        if needs_gradient:
-            ctx.save_for_backward(*work.gradients())
-            ctx.dtypes = vectors.dtype, table.dtype, bias.dtype, None if gate is None else gate.dtype
-        ctx.mark_non_differentiable(work.sampled_ids, work.best_ids, work.entropy, work.losses)
-        return work.loss, work.sampled_ids, work.best_ids, work.entropy, work.losses
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (
-            None if tensor is None else (tensor * gradients[0]).to(dtype)
-            for tensor, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
-        return *scaled, None, None, None, None, None

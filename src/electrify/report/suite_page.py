@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from electrify.report.page import Page, Table, write_page
-from electrify.verbs.suite import TABLE_NOTE, SuiteReport, table_of
+from electrify.verbs.suite_table import TABLE_NOTE, SuiteReport, table_of
 
 
 def write_suite_page(report: SuiteReport, path: Path) -> None:

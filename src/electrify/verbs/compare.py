@@ -33,8 +33,9 @@ from electrify.verbs.comparison_tables import ComparisonReport, write_comparison
 from electrify.verbs.comparison_tests import Run, add_examples, compare_means
 from electrify.verbs.finetune_report import JUDGEMENTS
 from electrify.verbs.finetuned import open_finetuned
-from electrify.verbs.suite import SuiteReport, run_suite, write_tables
+from electrify.verbs.suite import run_suite
 from electrify.verbs.suite_file import Suite
+from electrify.verbs.suite_table import SuiteReport, write_tables
 
 _LOG = logging.getLogger(__name__)
 _NUM_EVALUATIONS = 10

@@ -23,7 +23,7 @@ from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
 from electrify.models.t5_heads import T5ForConditionalGeneration
 from electrify.noise import row_keys
-from electrify.objectives.vocabulary import draw
+from electrify.objectives.vocabulary_pass import draw
 from electrify.progress import bar
 from electrify.verbs.loading import load_writer
 
