@@ -14,107 +14,31 @@ from typing import Any, TypeVar, overload
 
 import torch
 
-from electrify.errors import CheckpointError, ConfigError, did_you_mean
+from electrify.errors import CheckpointError, did_you_mean
 from electrify.files import MANIFEST, write_json
-from electrify.models.causal_heads import ElectraForCausalLM, ModernBertDecoderForCausalLM
-from electrify.models.choice_heads import ElectraForMultipleChoice, ModernBertForMultipleChoice
+from electrify.models.causal_heads import ModernBertDecoderForCausalLM
 from electrify.models.config_json import (
     CONFIG_FILE,
     config_from_dict,
-    config_to_dict,
     is_causal,
     is_decoder,
     read_config,
     read_settings,
 )
 from electrify.models.decoder_names import decoder_tensors
-from electrify.models.electra import ElectraConfig, ElectraModel
-from electrify.models.electra_heads import (
-    ElectraForMaskedLM,
-    ElectraForPreTraining,
-    ElectraForSequenceClassification,
-    ElectraForTokenClassification,
-)
 from electrify.models.heads import AnyConfig, Body, Network, body_of
 from electrify.models.hub import resolve_folder
-from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.labels import REPLACED_TOKEN_LABELS
 from electrify.models.matching import listed, match_tensors
-from electrify.models.modernbert import ModernBertConfig, ModernBertModel
-from electrify.models.modernbert_heads import (
-    ModernBertForMaskedLM,
-    ModernBertForPreTraining,
-    ModernBertForSequenceClassification,
-    ModernBertForTokenClassification,
-)
-from electrify.models.question_heads import (
-    ElectraForJointQuestionAnswering,
-    ElectraForQuestionAnswering,
-    ModernBertForJointQuestionAnswering,
-    ModernBertForQuestionAnswering,
-)
-from electrify.models.t5 import T5EncoderModel
+from electrify.models.modernbert_heads import ModernBertForPreTraining
+from electrify.models.published import CAUSAL, CLASSIFIERS, NETWORKS, PREFIXES, network_named, saved_labels, settings_of
 from electrify.models.t5_config import T5Config
-from electrify.models.t5_heads import (
-    T5EncoderForSequenceClassification,
-    T5ForConditionalGeneration,
-    T5ForTokenClassification,
-)
 from electrify.models.t5_names import OUTPUT, stored_for
 from electrify.models.weights import StoredTensor, read_headers, read_tensors, write_tensors
 
 __all__ = ["load_model", "read_config", "resolve_folder", "save_model", "saved_network"]
 
 _log = logging.getLogger(__name__)
-
-_NETWORKS: dict[str, type[Network]] = {
-    network.__name__: network
-    for network in (
-        ElectraModel,
-        ElectraForMaskedLM,
-        ElectraForCausalLM,
-        ElectraForPreTraining,
-        ElectraForSequenceClassification,
-        ElectraForTokenClassification,
-        ElectraForQuestionAnswering,
-        ElectraForJointQuestionAnswering,
-        ElectraForMultipleChoice,
-        ElectraForIntentAndSlots,
-        ModernBertModel,
-        ModernBertForMaskedLM,
-        ModernBertDecoderForCausalLM,
-        ModernBertForPreTraining,
-        ModernBertForSequenceClassification,
-        ModernBertForTokenClassification,
-        ModernBertForQuestionAnswering,
-        ModernBertForJointQuestionAnswering,
-        ModernBertForMultipleChoice,
-        ModernBertForIntentAndSlots,
-        T5EncoderModel,
-        T5ForConditionalGeneration,
-        T5ForTokenClassification,
-        T5EncoderForSequenceClassification,
-    )
-}
-_CLASSIFIERS = (
-    ElectraForSequenceClassification,
-    ElectraForTokenClassification,
-    ModernBertForSequenceClassification,
-    ModernBertForTokenClassification,
-    ElectraForIntentAndSlots,
-    ModernBertForIntentAndSlots,
-    T5ForTokenClassification,
-    T5EncoderForSequenceClassification,
-)
-_CAUSAL = (ElectraForCausalLM, ModernBertDecoderForCausalLM)
-_PREFIXES: dict[type[AnyConfig], str] = {
-    ElectraConfig: "electra.",
-    ModernBertConfig: "model.",
-    T5Config: "transformer.",
-}
-"""What stands before the names of a body's parameters in a network with a head."""
-_PUBLISHED_AS = {"ModernBertForPreTraining": "ModernBertForTokenClassification"}
-"""Class names in `architectures`, where they differ from ours."""
 N = TypeVar("N", bound=Network)
 
 
@@ -129,11 +53,11 @@ def saved_network(folder: str | Path) -> type[Network]:
     names = settings.get("architectures")
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
         raise CheckpointError(f"{path}: architectures must name one network, got {names!r}.")
-    if names[0] not in _NETWORKS:
-        raise CheckpointError(f"{path}: architectures names '{names[0]}'.{did_you_mean(names[0], _NETWORKS)}")
-    if names[0] == "ModernBertForTokenClassification" and _saved_labels(settings, path=path) == REPLACED_TOKEN_LABELS:
+    if names[0] not in NETWORKS:
+        raise CheckpointError(f"{path}: architectures names '{names[0]}'.{did_you_mean(names[0], NETWORKS)}")
+    if names[0] == "ModernBertForTokenClassification" and saved_labels(settings, path=path) == REPLACED_TOKEN_LABELS:
         return ModernBertForPreTraining
-    return _NETWORKS[names[0]]
+    return NETWORKS[names[0]]
 
 
 def save_model(
@@ -172,7 +96,7 @@ def save_model(
     if isinstance(model, ModernBertDecoderForCausalLM):
         tensors = {name: tensor.clone() for name, tensor in decoder_tensors(tensors).items()}
     write_tensors(tensors, folder)
-    settings = _settings_of(model, electrify)
+    settings = settings_of(model, electrify)
     write_json(folder / CONFIG_FILE, settings | ({"problem_type": problem_type} if problem_type else {}))
 
 
@@ -230,13 +154,13 @@ def load_model(
     path = folder / CONFIG_FILE
     settings = read_settings(path)
     config = config_from_dict(settings, path=path)
-    network_type: type[Network] = _network_named(network) if isinstance(network, str) else network
-    if network_type in _CLASSIFIERS and num_labels is None and labels is None:
-        labels = _saved_labels(settings, path=path)
+    network_type: type[Network] = network_named(network) if isinstance(network, str) else network
+    if network_type in CLASSIFIERS and num_labels is None and labels is None:
+        labels = saved_labels(settings, path=path)
     if network_type is ModernBertForPreTraining and not new_head:
         _check_is_discriminator(settings, path=path)
     is_bare = issubclass(network_type, Body)
-    if not (is_bare or new_head) and is_causal(settings) != (network_type in _CAUSAL):
+    if not (is_bare or new_head) and is_causal(settings) != (network_type in CAUSAL):
         raise CheckpointError(
             f"{path}: holds {' and '.join(map(str, settings.get('architectures') or ['a network']))}, which does not "
             f"open as {network_type.__name__}: one reads from left to right, the other does not."
@@ -252,7 +176,7 @@ def load_model(
     matched = match_tensors(
         stored,
         {name: tuple(tensor.shape) for name, tensor in expected.items()},
-        prefix=_PREFIXES[type(config)],
+        prefix=PREFIXES[type(config)],
         is_bare_body=is_bare,
         new_head=new_head,
         folder=folder,
@@ -279,7 +203,7 @@ def _build(
         )
     make: Callable[..., Network] = network
     with torch.device("meta"):
-        if network in _CLASSIFIERS:
+        if network in CLASSIFIERS:
             return make(config, num_labels=num_labels, labels=labels)
         return make(config)
 
@@ -308,38 +232,8 @@ def _fill(model: Network, matched: dict[str, StoredTensor], *, has_decoder_names
             )
 
 
-def _network_named(name: str) -> type[Network]:
-    if name not in _NETWORKS:
-        raise ConfigError(f"network: none is called '{name}'.{did_you_mean(name, _NETWORKS)}")
-    return _NETWORKS[name]
-
-
-def _settings_of(model: Network, electrify: dict[str, Any] | None) -> dict[str, Any]:
-    name = type(model).__name__
-    body = config_to_dict(model.config, is_decoder=isinstance(model, _CAUSAL))
-    settings = {"architectures": [_PUBLISHED_AS.get(name, name)], **body, "dtype": "float32"}
-    labels = getattr(model, "labels", None)
-    if labels is not None:
-        settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
-        settings["label2id"] = {label: index for index, label in enumerate(labels)}
-    if electrify is not None:
-        settings["electrify"] = electrify
-    return settings
-
-
-def _saved_labels(settings: dict[str, Any], *, path: Path) -> tuple[str, ...]:
-    """Read the names of the classes; a folder without them means two, as in Transformers."""
-    names = settings.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
-    if not isinstance(names, dict) or sorted(names) != sorted(str(index) for index in range(len(names))):
-        raise CheckpointError(f"{path}: id2label must name the classes '0', '1', … without a gap, got {names!r}.")
-    labels = [names[str(index)] for index in range(len(names))]
-    if not all(isinstance(label, str | int) for label in labels):
-        raise CheckpointError(f"{path}: id2label must name the classes by words, got {labels!r}.")
-    return tuple(str(label) for label in labels)
-
-
 def _check_is_discriminator(settings: dict[str, Any], *, path: Path) -> None:
-    labels = _saved_labels(settings, path=path)
+    labels = saved_labels(settings, path=path)
     if labels != REPLACED_TOKEN_LABELS:
         raise CheckpointError(
             f"{path}: the labels are {', '.join(labels)}; a discriminator's are {', '.join(REPLACED_TOKEN_LABELS)}. "
