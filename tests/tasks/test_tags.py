@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from electrify.tasks.tags import find_scheme, read_spans, repair, write_tags
+from electrify.tasks.tags import find_scheme, read_spans, repair, with_siblings, write_tags
 
 TAGS = ["O", *(f"{prefix}-{name}" for prefix in "BIES" for name in ("PER", "LOC"))]
 
@@ -33,6 +33,21 @@ def test_broken_tags_are_repaired_and_counted() -> None:
     assert repair(["I-PER", "I-PER", "O", "I-LOC"], "BIO") == (["B-PER", "I-PER", "O", "B-LOC"], 2)
     assert repair(["B-PER", "O", "I-LOC", "E-LOC"], "IOBES") == (["S-PER", "O", "B-LOC", "E-LOC"], 2)
     assert repair(["I-X", "Y"], "plain") == (["I-X", "Y"], 0)
+
+
+def test_a_type_seen_only_as_single_words_has_all_its_tags() -> None:
+    assert with_siblings({"B-PER", "O"}, "BIO") == {"O", "B-PER", "I-PER"}
+    assert with_siblings({"S-LOC"}, "IOBES") == {"O", "B-LOC", "I-LOC", "E-LOC", "S-LOC"}
+    assert with_siblings({"NOUN", "VERB"}, "plain") == {"NOUN", "VERB"}
+
+
+def test_a_longer_entity_than_training_has_is_no_error() -> None:
+    from electrify.config import FinetuneConfig
+    from electrify.data.tagged import TaggedExample
+    from electrify.tasks import tagging
+
+    task = tagging.build([TaggedExample(("Ann", "sleeps"), ("B-PER", "O"), "train:1")], FinetuneConfig())
+    assert task.labels == ("O", "B-PER", "I-PER")
 
 
 @given(st.lists(st.sampled_from(TAGS), max_size=12))

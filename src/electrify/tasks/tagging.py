@@ -19,7 +19,7 @@ from electrify.errors import DataError, did_you_mean
 from electrify.models.heads import TaskNetwork
 from electrify.tasks.features import Features
 from electrify.tasks.judgement import Columns, Judgement
-from electrify.tasks.tags import OUTSIDE, Scheme, find_scheme, read_spans, repair
+from electrify.tasks.tags import OUTSIDE, Scheme, find_scheme, read_spans, repair, with_siblings
 from electrify.tasks.task import Batch, Encoded, Head
 from electrify.tasks.windows import WordRow, window_rows
 
@@ -146,16 +146,14 @@ class Tagging:
 
 
 def build(examples: Sequence[TaggedExample], config: FinetuneConfig) -> Tagging:
-    """Make the task for some training examples; broken BIO or IOBES is repaired first, so its tags may be more.
+    """Make the task for some training examples; of each type of entity it has all tags that one may need.
 
     Raises:
         DataError: If they have fewer than two tags.
     """
     written = {tag for example in examples for tag in example.tags or ()}
     scheme = find_scheme(sorted(written))
-    labels = {tag for example in examples for tag in repair(example.tags or (), scheme)[0]}
-    if scheme != "plain":  # one window's words may need an "I-" or "O" that training never has
-        labels |= {OUTSIDE}
+    labels = with_siblings(written, scheme)
     if len(labels) < 2:
         raise DataError(
             f"the training examples have {len(labels)} tag(s) ({', '.join(sorted(labels))}); two are needed."

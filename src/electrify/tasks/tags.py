@@ -6,7 +6,7 @@ a sequence that breaks the rules has the same entities before and after `repair`
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 Scheme = Literal["BIO", "IOBES", "plain"]
@@ -56,6 +56,17 @@ def write_tags(spans: Sequence[Span], length: int, scheme: Scheme) -> list[str]:
         if scheme == "IOBES":
             tags[end - 1] = f"E-{name}" if end - start > 1 else f"S-{name}"
     return tags
+
+
+def with_siblings(labels: Iterable[str], scheme: Scheme) -> set[str]:
+    """Return labels with all others that entities of the same types are written with; plain tags as they are.
+
+    A small training part may have no entity of some type that is longer than a word, and so no "I-" of it.
+    """
+    if scheme == "plain":
+        return set(labels)
+    types = {name for _, name in map(_parts, labels) if name}
+    return {OUTSIDE, *(f"{prefix}-{name}" for name in types for prefix in ("BI" if scheme == "BIO" else "BIES"))}
 
 
 def repair(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], int]:
