@@ -1,6 +1,6 @@
 """Some rows of many labelled sets, and a suite of them: a wide comparison of encoders that takes an hour, not a day.
 
-    python benchmarks/sampled_sets.py SETS sampled/ [--train 1000 --dev 300 --test 1000]
+    python benchmarks/sampled_sets.py SETS sampled/ [--train 500 --dev 200 --test 1000]
     electrify finetune MODEL --suite sampled/english.toml --data sampled/ --output runs/english --jobs 2
 
 SETS holds a folder for each set with train, dev and test as .jsonl.gz. Rows are drawn at random (`--seed`), whole
@@ -50,7 +50,7 @@ CHINESE: list[dict[str, Any]] = [
     {"name": "zh_cmrc2018", "kind": "question_answering", "metric": "char_f1", "settings": {"max_length": 384}},
 ]
 SUITES = {"english": ENGLISH, "chinese": CHINESE}
-SETTINGS = {"max_length": 128, "num_epochs": 4, "batch_size": 16, "learning_rate": 3e-4, "layerwise_lr_decay": 0.9}
+SETTINGS = {"max_length": 128, "num_epochs": 4, "batch_size": 16, "learning_rate": 5e-4, "layerwise_lr_decay": 1.0}
 
 
 def read(path: Path) -> list[Row]:
@@ -110,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--train", type=int, default=1000)
-    parser.add_argument("--dev", type=int, default=300)
+    parser.add_argument("--train", type=int, default=500)
+    parser.add_argument("--dev", type=int, default=200)
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
