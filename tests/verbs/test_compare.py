@@ -239,6 +239,7 @@ def test_shipped_comparisons_can_be_read_and_are_named_by_help(capsys: pytest.Ca
         "masking",
         "objectives",
         "optimization",
+        "recipe",
         "sizes",
     ]
     for name in comparison_names():
