@@ -6,7 +6,7 @@
 SETS holds a folder for each set with train, dev and test as .jsonl.gz. Rows are drawn at random (`--seed`), whole
 queries where rows belong to one. A set without dev has its dev rows drawn from train, beside those to train on; a set
 without test is tested on rows of dev, and its dev rows are drawn from train. So dev chooses the epoch everywhere, and
-what is measured chose nothing. Tagged rows of dev and test with a tag that no row of train has are left out, counted.
+what is measured chose nothing. Rows of dev and test with a label or tag that no row of train has are left out, counted.
 """
 
 import argparse
@@ -92,10 +92,16 @@ def sample(folder: Path, counts: dict[str, int], *, seed: int) -> dict[str, list
     return taken
 
 
-def with_known_tags(parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Leave out rows whose tags can not be predicted."""
-    known = {tag for row in parts["train"] for tag in row["tags"]}
-    return {part: [row for row in rows if known.issuperset(row["tags"])] for part, rows in parts.items()}
+def with_known_labels(parts: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """Leave out rows whose label or tags can not be predicted."""
+    known = {label for row in parts["train"] for label in labels_of(row)}
+    return {part: [row for row in rows if known.issuperset(labels_of(row))] for part, rows in parts.items()}
+
+
+def labels_of(row: Row) -> list[str]:
+    """Return the label or the tags of a row."""
+    tags: list[str] = row["tags"] if "tags" in row else [row["label"]]
+    return tags
 
 
 def as_toml(value: Any) -> str:
@@ -120,10 +126,10 @@ def main() -> None:
         lines = [f'name = "{suite}"', "[settings]", *(f"{key} = {as_toml(value)}" for key, value in SETTINGS.items())]
         for task in tasks:
             parts = sample(arguments.sets / task["name"], counts, seed=arguments.seed)
-            if task["kind"] == "tagging":
+            if task["kind"] in ("classification", "tagging"):
                 drawn = sum(map(len, parts.values()))
-                parts = with_known_tags(parts)
-                print(task["name"], "rows with unknown tags left out:", drawn - sum(map(len, parts.values())))
+                parts = with_known_labels(parts)
+                print(task["name"], "rows with unknown labels left out:", drawn - sum(map(len, parts.values())))
             folder = arguments.output / task["name"]
             folder.mkdir(parents=True, exist_ok=True)
             for part, rows in parts.items():

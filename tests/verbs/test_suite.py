@@ -107,6 +107,26 @@ def test_task_may_begin_with_the_network_of_another(
     assert seen["animals"] == seen["answers"] == str(electra_run / "discriminator")
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_task_that_fails_does_not_stop_the_others(
+    jobs: int, files: tuple[Path, Path], electra_run: Path, tmp_path: Path
+) -> None:
+    suite, data = files
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "classification.jsonl").write_text('{"text": "a", "label": "x"}\n')
+    options = {"name": "m", "data": tmp_path, "output": tmp_path / "out", "seeds": (0,), "jobs": jobs}
+    reasons = (
+        r"2 of 3 tasks failed; the others are done. animals: .*two are needed.* places: it begins with the network of"
+    )
+    with pytest.raises(DataError, match=reasons):
+        run_suite(electra_run / "discriminator", suite, **options)
+    assert "answers,validation" in (tmp_path / "out/table.csv").read_text()
+    write_task("classification", tmp_path / "classification.jsonl", num_examples=32)
+    report = run_suite(electra_run / "discriminator", suite, **options)
+    assert list(report.scores["m"]) == ["animals", "places", "answers"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

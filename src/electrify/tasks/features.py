@@ -7,6 +7,7 @@ together, such as the choices of a question or the windows of a long text.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
@@ -51,6 +52,11 @@ class Features:
     def num_units(self) -> int:
         """Return the number of units."""
         return len(self.ends)
+
+    @cached_property
+    def used_ids(self) -> np.ndarray:
+        """Return the ids that occur, in rising order, (W,) int64."""
+        return np.unique(np.fromiter(chain.from_iterable(self.ids), dtype=np.int64))
 
     @cached_property
     def unit_lengths(self) -> np.ndarray:

@@ -24,6 +24,7 @@ from electrify.tasks.groups import freeze, layerwise_groups
 from electrify.tasks.judgement import Judgement
 from electrify.tasks.mixing import batches_a_task, plan_epoch
 from electrify.tasks.task import Encoded, Task
+from electrify.tasks.used_words import UsedWords
 from electrify.training.checkpoints import State, load_newest_state, save_state
 from electrify.training.optimizers import Optimizer
 from electrify.training.precision import autocast
@@ -119,6 +120,8 @@ class SeedRun:
         self._thresholds: list[float] = []
         self._judgements: list[Judgement] = []  # of the best epoch; empty if it was another process's
         self._totals = torch.zeros(2, device=place.device)  # loss and weight of the running epoch
+        features = [encoded.features for stream in streams for encoded in stream.parts.values()]
+        self._words = UsedWords([stream.network for stream in streams], features, pad_id=place.pad_id)
         networks = [stream.network.to(place.device) for stream in streams]
         freeze(networks, config.frozen_layers)
         self._optimizer = Optimizer(
@@ -164,6 +167,7 @@ class SeedRun:
             self._end_epoch(epoch)
             self._save_if_due()
         self._load(self._best)
+        self._words.restore()
         for stream, threshold in zip(self.streams, self._thresholds, strict=True):
             if isinstance(stream.task, QuestionAnswering):
                 stream.task = replace(stream.task, threshold=threshold)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from electrify.errors import ConfigError, did_you_mean
+from electrify.errors import ConfigError, ElectrifyError, did_you_mean
 from electrify.progress import bar
 from electrify.tasks.networks import Init
 from electrify.verbs.finetune import SEEDS, finetune
@@ -70,7 +70,7 @@ def run_suite(
 
     Raises:
         ConfigError: If the suite or a setting is wrong.
-        DataError: If a file can not be used.
+        DataError: If a file can not be used. All tasks that can be done are done first, and the tables written.
     """
     loaded = load_suite(suite)
     chosen = _chosen(loaded, only)
@@ -93,12 +93,15 @@ def run_suite(
         if not (Path(output) / row / task.name / RESULTS).exists()
     ]
     _LOG.info("%s: %d of %d tasks are to be done.", loaded.name, len(pending), len(chosen))
+    failed: dict[str, ElectrifyError] = {}
     if jobs == 1:
-        for job in pending:
-            _run(job)
+        _run_in_turn(pending, failed)
     else:
-        _run_in_processes(pending, jobs)
-    return write_tables(loaded, Path(output))
+        _run_in_processes(pending, jobs, failed)
+    report = write_tables(loaded, Path(output))
+    if failed:
+        raise _summary(failed, len(pending))
+    return report
 
 
 def run_together(
@@ -153,23 +156,60 @@ def _chosen(suite: Suite, only: Sequence[str]) -> list[SuiteTask]:
     return [task for task in suite.task if not only or task.name in only]
 
 
-def _run_in_processes(pending: list[_Job], jobs: int) -> None:
-    """Run jobs in processes; one that comes after another waits for it."""
+def _run_in_turn(pending: list[_Job], failed: dict[str, ElectrifyError]) -> None:
+    """Run jobs one after the other; what fails is added to `failed`."""
+    for job in pending:
+        try:
+            _check_before(job, failed)
+            _run(job)
+        except ElectrifyError as problem:
+            _note(job, problem, failed)
+
+
+def _run_in_processes(pending: list[_Job], jobs: int, failed: dict[str, ElectrifyError]) -> None:
+    """Run jobs in processes; one that comes after another waits for it, and what fails is added to `failed`."""
     waiting = list(pending)
     running: dict[Future[None], _Job] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool, bar("Tasks", total=float(len(pending))) as progress:
         while waiting or running:
             busy = {job.task.name for job in (*waiting, *running.values())}
-            ready = [job for job in waiting if job.task.after not in busy]
-            for job in ready:
+            for job in [job for job in waiting if job.task.after not in busy]:
                 waiting.remove(job)
-                running[pool.submit(_run, job)] = job
+                try:
+                    _check_before(job, failed)
+                except ElectrifyError as problem:
+                    _note(job, problem, failed)
+                    progress.advance(1, text=job.task.name)
+                else:
+                    running[pool.submit(_run, job)] = job
+            if not running:
+                continue
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job = running.pop(future)
-                future.result()
+                try:
+                    future.result()
+                except ElectrifyError as problem:
+                    _note(job, problem, failed)
                 progress.advance(1, text=job.task.name)
+
+
+def _check_before(job: _Job, failed: Mapping[str, ElectrifyError]) -> None:
+    if job.task.after in failed:
+        raise ConfigError(f"it begins with the network of {job.task.after}, which failed.")
+
+
+def _note(job: _Job, problem: ElectrifyError, failed: dict[str, ElectrifyError]) -> None:
+    _LOG.warning("%s failed: %s", job.task.name, problem)
+    failed[job.task.name] = problem
+
+
+def _summary(failed: Mapping[str, ElectrifyError], num_tasks: int) -> ElectrifyError:
+    """Return one error for all, of the first one's type."""
+    reasons = " ".join(f"{name}: {problem}" for name, problem in failed.items())
+    kind = type(next(iter(failed.values())))
+    return kind(f"{len(failed)} of {num_tasks} tasks failed; the others are done. {reasons}")
 
 
 def _run(job: _Job) -> None:
