@@ -122,6 +122,8 @@ def test_a_task_that_fails_does_not_stop_the_others(
     with pytest.raises(DataError, match=reasons):
         run_suite(electra_run / "discriminator", suite, **options)
     assert "answers,validation" in (tmp_path / "out/table.csv").read_text()
+    with pytest.raises(DataError, match=r"2 of 2 tasks failed\. animals: "):  # no others are left
+        run_suite(electra_run / "discriminator", suite, **options)
     write_task("classification", tmp_path / "classification.jsonl", num_examples=32)
     report = run_suite(electra_run / "discriminator", suite, **options)
     assert list(report.scores["m"]) == ["animals", "places", "answers"]

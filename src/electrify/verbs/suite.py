@@ -209,7 +209,8 @@ def _summary(failed: Mapping[str, ElectrifyError], num_tasks: int) -> ElectrifyE
     """Return one error for all, of the first one's type."""
     reasons = " ".join(f"{name}: {problem}" for name, problem in failed.items())
     kind = type(next(iter(failed.values())))
-    return kind(f"{len(failed)} of {num_tasks} tasks failed; the others are done. {reasons}")
+    rest = "; the others are done" if len(failed) < num_tasks else ""
+    return kind(f"{len(failed)} of {num_tasks} tasks failed{rest}. {reasons}")
 
 
 def _run(job: _Job) -> None:
