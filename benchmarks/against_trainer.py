@@ -6,7 +6,8 @@
 TASK_DIR holds train.jsonl.gz and dev.jsonl.gz (test.jsonl.gz if there is no dev). Both sides measure dev after each
 epoch and keep the best one; what is timed is everything from the files to that point, interleaved seed by seed. The
 Trainer runs as its users run it: float32, rows padded to the longest of their batch, random order; electrify with its
-defaults. Needs `pip install transformers accelerate`.
+defaults. Both start from the same values, those of the new head included; with --head published the Trainer keeps what
+the folder has of a head, as `from_pretrained` does. Needs `pip install transformers accelerate`.
 """
 
 import argparse
@@ -25,7 +26,9 @@ import transformers
 
 from electrify.config import FinetuneConfig
 from electrify.data.tokenizer import load_tokenizer
+from electrify.models.checkpoint import save_model
 from electrify.tasks.kinds import build_task, read_part
+from electrify.tasks.networks import new_network
 from electrify.tasks.task import Encoded, Task
 from electrify.verbs.finetune import finetune
 
@@ -40,6 +43,8 @@ class Job:
     dev: Path
     config: FinetuneConfig
     metric: str
+    keeps_head: bool
+    """Whether the Trainer starts from the folder's head where names and shapes agree."""
 
 
 def run_electrify(job: Job, seed: int, folder: Path) -> float:
@@ -129,10 +134,14 @@ def run_trainer(job: Job, seed: int, folder: Path) -> float:
     transformers.set_seed(seed)
     labels = {"id2label": dict(enumerate(task.labels)), "label2id": {label: n for n, label in enumerate(task.labels)}}
     options = labels if task.labels and job.kind != "regression" else {"num_labels": 1} if task.labels else {}
-    config = transformers.AutoConfig.from_pretrained(job.model, **options)
+    start = job.model
+    if not job.keeps_head:
+        start = folder / f"start-{seed}"
+        save_model(new_network(job.model, task, init="pretrained", seed=seed, dropout=job.config.dropout), start)
+    config = transformers.AutoConfig.from_pretrained(start, **options)
     for name in DROPOUTS[config.model_type]:
         setattr(config, name, job.config.dropout)  # published folders carry that of pre-training
-    network = AUTO[job.kind].from_pretrained(job.model, config=config, ignore_mismatched_sizes=True)
+    network = AUTO[job.kind].from_pretrained(start, config=config, ignore_mismatched_sizes=True)
     theirs = transformers.AutoTokenizer.from_pretrained(job.model)
     collate: Callable[..., Any] = transformers.DataCollatorWithPadding(theirs)
     if job.kind == "tagging":
@@ -196,6 +205,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--head", default="new", choices=["new", "published"], help="what the Trainer's head starts as")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -212,6 +222,7 @@ def main() -> None:
         job = Job(
             arguments.model, arguments.kind, cut(arguments.data / "train.jsonl.gz", arguments.rows, folder),
             cut(dev if dev.exists() else arguments.data / "test.jsonl.gz", arguments.dev_rows, folder), config, metric,
+            arguments.head == "published",
         )  # fmt: skip
         found: dict[str, list[tuple[float, float]]] = {"electrify": [], "Trainer": []}
         for seed in arguments.seeds:
