@@ -96,6 +96,7 @@ def run(output: Path, *, corpus: Path, minutes: float) -> dict[str, Any]:
         output=output / "pretraining",
         overrides={
             "data": {"path": str(output / "shards")},
+            "model": {"embedding_std": 0.1},  # for single texts; docs/recipes.md
             "schedule": {"budget_minutes": minutes},
             "evaluation": {"every_steps": 200},
         },
