@@ -25,7 +25,7 @@ import torch
 import transformers
 
 from electrify.config import FinetuneConfig
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import save_model
 from electrify.tasks.kinds import build_task, read_part
 from electrify.tasks.networks import new_network

@@ -12,7 +12,8 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.verbs.prepare import prepare
 from electrify.verbs.pretrain import pretrain
 

@@ -26,7 +26,8 @@ from hostile_models import model_cases
 from hostile_states import state_cases
 
 import electrify
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary, load_tokenizer
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary, load_tokenizer
 from electrify.errors import ElectrifyError
 from electrify.models.checkpoint import load_model, save_model, saved_network
 from electrify.models.electra import ElectraConfig

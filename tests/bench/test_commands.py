@@ -7,7 +7,7 @@ import pytest
 from support.corpora import write_corpus, write_examples
 
 from electrify.cli import main
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import save_model
 from electrify.models.electra import ElectraConfig
 from electrify.models.electra_heads import ElectraForPreTraining

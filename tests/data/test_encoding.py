@@ -10,13 +10,15 @@ import pytest
 
 from electrify.data.encoding import DocumentEncoder, encode_documents, hash_text, is_held_out
 from electrify.data.sources import Document
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 
 ENDLESS = """
 import itertools, multiprocessing
 from electrify.data.encoding import DocumentEncoder, encode_documents
 from electrify.data.sources import Document
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 if __name__ == "__main__":
     encoder = DocumentEncoder(from_vocabulary(SPECIAL_TOKENS, is_cased=True), "dense", 16, 0.0)
     batches = encode_documents(itertools.repeat(Document("a", "")), encoder, processes=2)

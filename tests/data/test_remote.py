@@ -8,7 +8,8 @@ import pytest
 
 from electrify.data.remote import RemoteFolder
 from electrify.data.shards import ShardFolder, open_shards
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import DataError
 from electrify.verbs.prepare import prepare
 

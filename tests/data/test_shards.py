@@ -11,7 +11,8 @@ from electrify.data.cleaning import CleaningCounts
 from electrify.data.encoding import DocumentEncoder, EncodedBatch
 from electrify.data.shard_writer import ShardWriter
 from electrify.data.shards import ShardFolder, open_shards, token_dtype
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import DataError
 from electrify.verbs.prepare import prepare
 

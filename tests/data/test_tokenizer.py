@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import models
 from transformers import AutoTokenizer, ElectraConfig, ModernBertConfig
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary, load_tokenizer, longest_first
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, longest_first
+from electrify.data.tokenizer_files import from_vocabulary, load_tokenizer
 from electrify.errors import ConfigError, DataError
 
 LETTERS = [chr(code) for code in range(33, 127)] + list("äöüßéàçİıŞ中文字日本語한국") + ["😀", "👍", "\u2028"]

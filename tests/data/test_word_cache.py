@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 
 from electrify.data import word_cache
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.data.word_cache import WordCache, cuts_like_bert
 
 PLAIN = [chr(code) for code in range(33, 127)] + list("äößéàçñşиймαάσςあが中文字한국กา😀，。“”…¿")

@@ -7,7 +7,8 @@ import json
 import random
 from pathlib import Path
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.verbs.prepare import prepare
 
 ANIMALS = ("cat", "dog", "cow", "owl", "bee", "fox")

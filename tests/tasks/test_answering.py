@@ -3,7 +3,8 @@ import pytest
 
 from electrify.config import FinetuneConfig
 from electrify.data.questions import QuestionExample
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import ConfigError
 from electrify.tasks.answering import AnswerPrediction, QuestionAnswering, build
 from electrify.tasks.spans import plain_candidates

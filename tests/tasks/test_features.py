@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from electrify.data.labelled import Example
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.tasks.features import batch_inputs, encode_examples
 
 PAD, CLS, SEP, A, B = 0, 2, 3, 5, 6

@@ -4,7 +4,8 @@ import torch
 
 from electrify.config import FinetuneConfig
 from electrify.data.tagged import TaggedExample
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import ConfigError, DataError
 from electrify.models.intent_heads import count_intents
 from electrify.tasks.intents import IntentPrediction, IntentSlots, build

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from electrify.data.labelled import Example
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.tasks.features import encode_windows, window_starts
 from electrify.tasks.windows import window_rows
 

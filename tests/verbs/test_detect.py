@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.corpora import sentence
 
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError
 from electrify.models.inputs import Inputs
 from electrify.verbs.detect import detect

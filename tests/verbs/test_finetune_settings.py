@@ -181,7 +181,7 @@ def test_windows_are_for_single_texts(encoders: dict[str, Path], tmp_path: Path)
 def test_both_orders_are_trained_on_and_measured_once(encoders: dict[str, Path], tmp_path: Path) -> None:
     rows = [{"text": "the cat", "text_b": sentence(number), "label": number % 2} for number in range(6)]
     path = write_rows(tmp_path / "a.jsonl", rows)
-    from electrify.data.tokenizer import load_tokenizer
+    from electrify.data.tokenizer_files import load_tokenizer
     from electrify.tasks.kinds import build_task, read_part
 
     examples = read_part("classification", path)

@@ -11,7 +11,7 @@ from support.runs import run
 from support.tasks import write_task
 
 from electrify.config import FinetuneConfig
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.models.checkpoint import load_model
 from electrify.models.inputs import Inputs

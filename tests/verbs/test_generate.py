@@ -10,7 +10,7 @@ import transformers
 from support.runs import BODIES, run, settings
 
 from electrify import cli
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from electrify.cli import main
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError, DataError
 from electrify.verbs.detect import detect
 from electrify.verbs.fill import fill

@@ -9,7 +9,8 @@ import pytest
 from electrify.data import encoding
 from electrify.data.shards import open_shards
 from electrify.data.sources import Document, SourceOptions
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import ConfigError, DataError
 from electrify.verbs import parts as parts_module
 from electrify.verbs.prepare import PrepareReport, prepare

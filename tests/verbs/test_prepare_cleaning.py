@@ -9,7 +9,8 @@ import pytest
 from electrify.config import CleaningConfig, ExecutorConfig
 from electrify.data import executors, pieces
 from electrify.data.shards import open_shards
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import DataError
 from electrify.verbs import prepare as prepare_module
 from electrify.verbs.prepare import PrepareReport, prepare

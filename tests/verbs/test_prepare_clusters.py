@@ -13,7 +13,8 @@ import pytest
 from support import slurm
 
 from electrify.config import CleaningConfig, ExecutorConfig
-from electrify.data.tokenizer import SPECIAL_TOKENS, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import DataError
 from electrify.verbs.prepare import PrepareReport, prepare
 

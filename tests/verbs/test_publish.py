@@ -10,7 +10,7 @@ import torch
 from support.corpora import sentence
 from support.runs import BODIES, run
 
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.inputs import Inputs
 from electrify.verbs.loading import load_discriminator, load_generator
 

@@ -9,7 +9,7 @@ from support.corpora import FRAME, sentence
 from support.runs import run
 
 from electrify import cli
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.inputs import Inputs
 from electrify.verbs.loading import load_discriminator

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from electrify.data.tokenizer import SPECIAL_TOKENS
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, DataError
 from electrify.verbs.tokenizer import build_tokenizer
 

@@ -12,7 +12,7 @@ from electrify.bench.peers import Contender, find_peers
 from electrify.bench.rounds import run_rounds
 from electrify.bench.rows import make_sequences, read_sequences, write_sequences
 from electrify.data.batching import pad
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.models.checkpoint import read_config, resolve_folder
 from electrify.models.inputs import Inputs

@@ -18,7 +18,7 @@ from electrify.bench.rounds import Rounds, run_rounds
 from electrify.data.rejects import Rejects
 from electrify.data.shards import open_shards
 from electrify.data.sources import SourceOptions, find_files, read_documents
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.verbs.prepare import prepare
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from electrify.data.shards import Rows
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary
 
 Kind = Literal["natural", "dense"]
 Sequences = list[NDArray[np.int64]]

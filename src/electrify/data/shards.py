@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from electrify.data.packing import ROW_DTYPE
 from electrify.data.remote import RemoteFolder, is_remote
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import DataError
 from electrify.files import digest_file, is_sealed, read_json
 

@@ -2,11 +2,10 @@
 
 A thin wrapper over the `tokenizers` library. It adds what the library leaves open: the five special tokens are checked,
 special tokens written inside a *corpus* never become special ids, saved folders open in Transformers with equal ids.
-Training a vocabulary is in `vocabulary`.
+Making one of files is in `tokenizer_files`, training a vocabulary in `vocabulary`.
 """
 
 import json
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,17 +16,14 @@ import numpy as np
 import tokenizers
 import xxhash
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Encoding, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Encoding, models
 
 from electrify.data.word_cache import ID_DTYPE, WordCache, cuts_like_bert
 from electrify.errors import ConfigError, DataError
-from electrify.files import read_json, read_text, refuse_outside, write_json, write_text
+from electrify.files import write_json, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
-
-_PREFIX = "##"
-_MAX_WORD_LETTERS = 100  # Devlin et al. 2018 (BERT), tokenization.py: a longer word is [UNK]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer, *, name: str = "tokenizer") -> None:
         backend.no_truncation()
         backend.no_padding()
-        _require_special(backend.get_vocab(with_added_tokens=True), name)
+        require_special(backend.get_vocab(with_added_tokens=True), name)
         self._backend = backend
         ids = backend.get_vocab(with_added_tokens=True)
         self.vocab_size = max(ids.values()) + 1
@@ -250,86 +246,11 @@ def longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
     return (longer, shorter) if length_a > length_b else (shorter, longer)
 
 
-def from_vocabulary(
-    vocabulary: Sequence[str], *, is_cased: bool, strip_accents: bool | None = None, name: str = "vocabulary"
-) -> Tokenizer:
-    """Make BERT's WordPiece tokenizer: words at spaces, punctuation and every Chinese character, longest pieces first.
-
-    Args:
-        vocabulary: Tokens in the order of their ids; pieces inside a word begin with `##`.
-        is_cased: Keep capitals. Otherwise letters are made small and, as in BERT, accents are removed.
-        strip_accents: Remove accents whatever the case; None does it for uncased vocabularies.
-        name: What errors call it.
-
-    Raises:
-        DataError: If a special token is missing.
-    """
-    _require_special(set(vocabulary), name)
-    ids = {token: number for number, token in enumerate(vocabulary)}
-    backend = tokenizers.Tokenizer(
-        models.WordPiece(
-            ids,
-            unk_token="[UNK]",  # noqa: S106  (a token of text)
-            continuing_subword_prefix=_PREFIX,
-            max_input_chars_per_word=_MAX_WORD_LETTERS,
-        )
-    )
-    split_words(backend, is_cased=is_cased, strip_accents=strip_accents)
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
-    )
-    backend.decoder = decoders.WordPiece(prefix=_PREFIX)
-    return Tokenizer(backend, name=name)
-
-
-def split_words(backend: tokenizers.Tokenizer, *, is_cased: bool, strip_accents: bool | None = None) -> None:
-    """Make a tokenizer clean text and split it into words as BERT does; see `from_vocabulary`."""
-    backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=not is_cased
-    )
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-
-
-def _require_special(vocabulary: Collection[str], name: str) -> None:
+def require_special(vocabulary: Collection[str], name: str) -> None:
+    """Raise DataError if a special token is missing from the vocabulary of what errors call `name`."""
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise DataError(
             f"{name}: the vocabulary has no {', '.join(missing)}; {', '.join(SPECIAL_TOKENS)} are needed. "
             "Add the missing ones, or train a vocabulary with the verb tokenizer."
         )
-
-
-def load_tokenizer(path: str | Path, *, is_cased: bool | None = None) -> Tokenizer:
-    """Load a tokenizer from a published folder, a `tokenizer.json` or a bare `vocab.txt`.
-
-    Args:
-        path: Folder with tokenizer.json, or with vocab.txt and perhaps tokenizer_config.json; or one of the files.
-        is_cased: Whether a bare `vocab.txt` keeps capitals; None means what tokenizer_config.json beside it says, and
-            uncased without one. A `tokenizer.json` says so itself.
-
-    Raises:
-        DataError: If there is no tokenizer, it is broken, or a special token is missing.
-    """
-    path = Path(path)
-    if path.is_dir():
-        for name in ("tokenizer.json", "vocab.txt"):
-            if os.path.lexists(path / name):
-                return load_tokenizer(path / name, is_cased=is_cased)
-        raise DataError(f"{path}: no tokenizer.json and no vocab.txt in this folder. Make one with the verb tokenizer.")
-    refuse_outside(path, error=DataError)
-    text = read_text(path)
-    if path.suffix == ".json":
-        return Tokenizer.from_json(text, name=str(path))
-    return _load_vocabulary(path, text, is_cased)
-
-
-def _load_vocabulary(path: Path, text: str, is_cased: bool | None) -> Tokenizer:
-    # Only line feeds end a line: vocabularies hold tokens such as U+2028, at which splitlines would cut.
-    vocabulary = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    config_path = path.with_name("tokenizer_config.json")
-    config = read_json(config_path) if config_path.is_file() else {}
-    cased = is_cased if is_cased is not None else not config.get("do_lower_case", True)
-    return from_vocabulary(vocabulary, is_cased=cased, strip_accents=config.get("strip_accents"), name=str(path))

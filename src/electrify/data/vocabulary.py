@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import tokenizers
 from tokenizers import models, trainers
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, from_vocabulary, split_words
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary, split_words
 from electrify.errors import ConfigError, DataError
 
 _MIN_PAIR_COUNT = 2

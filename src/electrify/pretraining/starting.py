@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from electrify.config import PretrainConfig
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.files import digest_file, read_json, write_json
 from electrify.models.checkpoint import load_model, resolve_folder, saved_network

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from electrify.data.labelled import Example, TextFields, read_examples
-from electrify.data.tokenizer import Encoded, Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Encoded, Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.files import refuse_existing, write_text
 from electrify.models.checkpoint import read_config, resolve_folder

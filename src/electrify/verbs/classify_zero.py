@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from electrify.data.labelled import Example
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.models.checkpoint import resolve_folder
 from electrify.tasks.batches import choose_place, split_units

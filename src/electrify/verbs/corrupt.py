@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from electrify.config import MaskingConfig, ObjectiveConfig
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
 from electrify.verbs.loading import load_discriminator

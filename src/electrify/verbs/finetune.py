@@ -12,7 +12,8 @@ from typing import Any
 
 from electrify.config import FinetuneConfig
 from electrify.data.rejects import Rejects
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, did_you_mean
 from electrify.files import refuse_existing
 from electrify.models.checkpoint import read_config, resolve_folder

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from electrify import __version__
 from electrify.config import FinetuneConfig
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError
 from electrify.models.checkpoint import read_config, resolve_folder, save_model, saved_network
 from electrify.models.config_json import CONFIG_FILE, read_settings

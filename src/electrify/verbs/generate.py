@@ -16,7 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, DataError
 from electrify.models.causal_heads import CausalLM
 from electrify.models.checkpoint import resolve_folder

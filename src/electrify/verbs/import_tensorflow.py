@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from electrify import __version__
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import DataError
 from electrify.files import new_folder, refuse_existing, write_manifest, write_text
 from electrify.models.checkpoint import save_model

@@ -12,7 +12,8 @@ from electrify.data.cleaning import Cleaner
 from electrify.data.encoding import DocumentEncoder, Pack
 from electrify.data.shards import FORMAT, Part, token_dtype
 from electrify.data.sources import SourceOptions, find_files
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, load_tokenizer
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, DataError, did_you_mean
 from electrify.files import digest_file, new_folder, refuse_existing, sealed, write_json
 from electrify.verbs.parts import Written, stream_parts, write_parts_from_pieces

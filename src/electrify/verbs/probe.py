@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import load_model, read_config, resolve_folder
 from electrify.models.heads import BODIES, Body
 from electrify.tasks.batches import Place, choose_place, make_batch, split_units

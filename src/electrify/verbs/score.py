@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from electrify.data.tokenizer import load_tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.config_json import CONFIG_FILE, read_settings

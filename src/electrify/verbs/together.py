@@ -10,7 +10,8 @@ from typing import Any
 
 from electrify.config import FinetuneConfig
 from electrify.data.rejects import Rejects
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
 from electrify.files import new_folder, refuse_existing, write_json
 from electrify.models.checkpoint import resolve_folder

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from electrify.data.rejects import Rejects
 from electrify.data.sources import SourceOptions, find_files, read_documents
-from electrify.data.tokenizer import Tokenizer, load_tokenizer
+from electrify.data.tokenizer import Tokenizer
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.data.vocabulary import train_tokenizer
 from electrify.errors import ConfigError
 from electrify.files import new_folder, refuse_existing
