@@ -9,12 +9,15 @@ import pytest
 import torch
 from support.runs import BODIES, assert_same_run, run, run_killed_at, settings
 
+from electrify.data.shards import open_shards
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import load_model, save_model, saved_network
 from electrify.models.electra import ElectraModel
 from electrify.models.modernbert import ModernBertModel
 from electrify.models.modernbert_heads import ModernBertForMaskedLM, ModernBertForSequenceClassification
 from electrify.pretraining.objectives import OBJECTIVES
+from electrify.pretraining.starting import build_started, open_start
+from electrify.recipes import load_recipe
 from electrify.verbs.pretrain import pretrain
 
 NO_STEP = {"schedule": {"num_steps": 1, "warmup_share": 1.0}, "optimizer": {"learning_rate": 1e-12, "weight_decay": 0}}
@@ -170,6 +173,28 @@ def test_a_killed_run_goes_on_without_the_folder_it_came_from(
     shutil.rmtree(folder)
     start(shards, tmp_path / "killed", kind, folder, resume=True, **sections)
     assert_same_run(tmp_path / "killed", tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    ("kind", "new"),
+    [
+        ("all-tokens-mlm", ("copy_gate.weight", "copy_gate.bias")),
+        ("halves", ("relation_head.0.weight", "relation_head.2.bias")),
+    ],
+)
+def test_what_is_new_is_new_every_time(kind: str, new: tuple[str, ...], pairs: dict[str, Path], shards: Path) -> None:
+    """A tensor that sharing drops must not pass on its identity to one that is made after it."""
+    tokenizer = open_shards(shards).tokenizer()
+    overrides = settings(shards, objective={"kind": kind})
+    del overrides["model"]
+    config = load_recipe("tiny", {**overrides, "init_from": str(pairs["electra"])})
+    found = set()
+    for _ in range(40):
+        objective, start = build_started(open_start(config, tokenizer, explicit={}), tokenizer)
+        assert {name for name in new if name in dict(objective.named_parameters())} == set(new)
+        found.add(start.new_parameters)
+    assert len(found) == 1
+    assert set(new) <= found.pop()
 
 
 def test_what_does_not_fit_is_said_in_one_line(pairs: dict[str, Path], shards: Path, tmp_path: Path) -> None:

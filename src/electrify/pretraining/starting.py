@@ -140,20 +140,22 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Sta
         raise ConfigError(f"objective.freeze_generator: {config.init_from} has no generator.")
     networks = build_networks(config, start.configs)
     first = next(iter(networks))
-    old = {id(one) for role in start.loaded for one in _take_over(networks[role], start.loaded[role])}
+    # Kept alive, also those that sharing drops: an id is that of one object only while the object lives.
+    old = [one for role in start.loaded for one in _take_over(networks[role], start.loaded[role])]
     new_roles = [role for role in networks if start.loaded and role not in start.loaded]
     for role in new_roles:
-        old |= {id(one) for one in _take_embeddings(networks[role], networks[next(iter(start.loaded))])}
+        old += _take_embeddings(networks[role], networks[next(iter(start.loaded))])
     if first in new_roles and config.model.share_layers:
-        old |= {id(one) for one in _take_layers(networks[first], networks["generator"])}
+        old += _take_layers(networks[first], networks["generator"])
     lines = [f"{role}: {_describe(start, role, network)}." for role, network in networks.items()]
     objective = OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
     share_within(config, objective)
     if not start.loaded:
         return objective, start
-    old |= {id(part.delta) for part in objective.modules() if isinstance(part, DisentangledEmbedding)}
+    old += [part.delta for part in objective.modules() if isinstance(part, DisentangledEmbedding)]
+    old_ids = {id(one) for one in old}
     named = [(name, one) for name, one in objective.named_parameters() if one.requires_grad]
-    names = frozenset(name for name, parameter in named if id(parameter) not in old)
+    names = frozenset(name for name, parameter in named if id(parameter) not in old_ids)
     for line in lines:
         _LOG.info("%s", line)
     if names:
