@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+METRICS = "metrics.jsonl"
+
 _LOG = logging.getLogger(__name__)
 _PACKAGES = ("electrify", "torch", "tokenizers", "safetensors", "grain", "numpy")
 
@@ -71,7 +73,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path, *, after_step: int = 0, use_tensorboard: bool = True) -> None:
-        path = folder / "metrics.jsonl"
+        path = folder / METRICS
         kept = [record for record in read_metrics(folder) if record["step"] <= after_step] if after_step else []
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
@@ -129,7 +131,7 @@ class MetricsLog:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the records of a run; an unfinished last line, left by a kill, is passed over."""
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     if not path.exists():
         return []
     records = []

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.tasks import write_task
 
 from electrify import cli
@@ -18,7 +20,7 @@ from electrify.errors import ConfigError, TrainingError
 from electrify.tasks import bootstrap as examples
 from electrify.tasks import classification
 from electrify.tasks.judgement import Judgement, read_columns
-from electrify.verbs import compare as comparing
+from electrify.verbs import apart
 from electrify.verbs.compare import compare
 from electrify.verbs.comparison_file import comparison_names, load_comparison
 from electrify.verbs.comparison_tests import Run, compare_means
@@ -194,7 +196,7 @@ def test_a_finished_comparison_trains_nothing_and_refuses_another(
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr(comparing, "pretrain_apart", fail)
+    monkeypatch.setattr(apart, "_Child", fail)
     options = {"data": shards, "tasks": toys, "output": whole.output}
     assert results(compare(toys / "comparison.toml", **options)) == results(whole)
     other = toys / "other.toml"
@@ -217,6 +219,31 @@ def test_tokens_and_minutes_are_budgets_too(toys: Path, shards: Path, tmp_path: 
     file.write_text(short.replace("flops = 2e8", "minutes = 0.005"))
     report = compare(file, data=shards, tasks=toys, output=tmp_path / "minutes")
     assert all(0.3 <= run.seconds < 3 for run in report.runs)
+
+
+def test_runs_side_by_side_come_to_the_same(
+    whole: Any, toys: Path, shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 * threads)  # two runs at a time have as many each as one run of `whole` had
+    try:
+        report = compare(toys / "comparison.toml", data=shards, tasks=toys, output=tmp_path / "out", jobs=2)
+    finally:
+        torch.set_num_threads(threads)
+    assert results(report) == results(whole)
+    assert "4 of 4 runs are to be done" in caplog.text
+    assert "mlm.seed-1: begins, 4 of 4" in caplog.text
+
+
+def test_minutes_are_not_shared(toys: Path, shards: Path, tmp_path: Path) -> None:
+    file = toys / "clock.toml"
+    file.write_text(COMPARISON.replace("flops = 2e8", "minutes = 0.005"))
+    with pytest.raises(ConfigError, match="Leave out --jobs, or set flops or tokens"):
+        compare(file, data=shards, tasks=toys, output=tmp_path / "out", jobs=2)
+    with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
+        compare(file, data=shards, tasks=toys, output=tmp_path / "out", jobs=0)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_writes_a_page(whole: Any, toys: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:

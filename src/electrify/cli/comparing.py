@@ -16,6 +16,7 @@ def compare(
     data_path: Annotated[str, Parameter(name="--data.path")],
     tasks: Path,
     output: Path,
+    jobs: int = 1,
     json: Json = False,
 ) -> None:
     """Pre-train variants at an equal budget over several seeds, fine-tune each, and report which is better.
@@ -28,10 +29,11 @@ def compare(
         data_path: Shard folder that all are trained on.
         tasks: Folder that the suite's files lie in.
         output: Folder for the runs and the report.
+        jobs: Runs at a time, which share the processors: sooner done where networks are small. Not with minutes.
     """
     from electrify.report.comparison_page import write_comparison_page
     from electrify.verbs.compare import compare as run
 
-    report = run(comparison, data=data_path, tasks=tasks, output=output)
+    report = run(comparison, data=data_path, tasks=tasks, output=output, jobs=jobs)
     write_comparison_page(report, output / "report.html")
     show(report, as_json=json, lines=[(output / "report.md").read_text(encoding="utf-8")])

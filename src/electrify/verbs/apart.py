@@ -1,11 +1,12 @@
-"""A pre-training run in a process of its own, so that the memory it takes is its own.
+"""Runs of a comparison in processes of their own, several at a time: pre-training, then the tasks that judge it.
 
-In one process a run would begin with the peak of the runs before it, and with what their allocations left behind.
+In one process a run would begin with the peak of the runs before it, and with what their allocations left behind; and
+networks too small to keep many processors busy are trained faster side by side than one after the other.
 
-    standard input   {"recipe", "output", "overrides", "threads", "log_level", "shows_progress"}
+    standard input   the fields of `Work`, "threads", "log_level", "log_format", "shows_progress"
     standard output  {} at the end, or {"error": a type of `errors`, "message", "signal_number"}
 
-What the run says and its progress go to standard error, which is the parent's.
+What the runs say and their progress go to standard error, which is the parent's.
 """
 
 import ctypes
@@ -15,7 +16,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +27,12 @@ import torch
 
 from electrify import progress
 from electrify.errors import ElectrifyError, RunStopped, TrainingError
-from electrify.training.signals import StopRequest, listen
+from electrify.files import read_json
+from electrify.training.signals import listen
 from electrify.verbs.pretrain import pretrain
+from electrify.verbs.suite import run_tasks
+
+RESULTS = "results.json"
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
@@ -32,73 +40,134 @@ _SIGNAL_AT_PARENTS_DEATH = 1
 """PR_SET_PDEATHSIG of Linux' prctl."""
 
 
-def pretrain_apart(recipe: str | Path, *, output: str | Path, overrides: Mapping[str, Any]) -> None:
-    """Do what `pretrain` with `resume` does, in a new process; its report is in `output`/results.json.
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How a run is judged; all JSON-able, as for `run_tasks`."""
+
+    suite: str
+    data: str
+    output: str
+    name: str
+    seeds: Sequence[int]
+    overrides: dict[str, Any]
+    only: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run to be begun or continued; what is done already is not done again."""
+
+    name: str
+    """What the run is called in what it says beside others."""
+    recipe: str
+    output: str
+    """The run's folder; its report is in its results.json."""
+    overrides: dict[str, Any]
+    """As for `pretrain`, JSON-able."""
+    judging: Judging | None = None
+
+
+def run_apart(works: Sequence[Work], *, jobs: int = 1, tick: Callable[[], None] = lambda: None) -> None:
+    """Do works, each in a new process.
 
     Args:
-        recipe: As for `pretrain`.
-        output: As for `pretrain`.
-        overrides: As for `pretrain`, JSON-able.
+        works: In the order in which they are begun.
+        jobs: How many at a time; they share the threads of this process.
+        tick: Called several times a second.
 
     Raises:
-        RunStopped: If SIGTERM or SIGINT asked for an end; the run is saved.
-        ElectrifyError: What `pretrain` raises; `TrainingError` if the process dies.
+        RunStopped: If SIGTERM or SIGINT asked for an end; runs are saved.
+        ElectrifyError: What went wrong first, after all others were told to end; `TrainingError` if a process dies.
     """
-    request = {
-        "recipe": str(recipe),
-        "output": str(output),
-        "overrides": overrides,
-        "threads": torch.get_num_threads(),
+    waiting, running = list(works), list[_Child]()
+    options = {
+        "threads": max(1, torch.get_num_threads() // jobs),
         "log_level": _LOG.getEffectiveLevel(),
-        "shows_progress": progress.is_enabled(),
+        "shows_progress": progress.is_enabled() and jobs == 1,
     }
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        process_group=0,  # a key pressed at the terminal comes to it once, through this process
-    )
-    try:
-        with listen() as stop:
-            reply = _converse(process, json.dumps(request), stop)
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.communicate()
-    if reply or not stop:
-        _raise_what(reply, process.returncode, Path(output))
-    if stop:  # before the run listened, or when it was finished
+    with listen() as stop, ExitStack() as stack:
+        while running or (waiting and not stop):
+            while waiting and len(running) < jobs and not stop:
+                work = waiting.pop(0)
+                _LOG.info("%s: begins, %d of %d.", work.name, len(works) - len(waiting), len(works))
+                say = f"{work.name}: %(message)s" if jobs > 1 else "%(message)s"
+                running.append(_Child(work, {**options, "log_format": say}))
+                stack.callback(running[-1].end)
+            time.sleep(_POLL_S)
+            tick()
+            for child in list(running):
+                if stop:
+                    child.tell(stop.signal_number)
+                if child.has_ended():
+                    running.remove(child)
+                    child.raise_what(is_asked_to_end=bool(stop))
+    if stop:  # before a run listened, or when it was finished
         name = signal.Signals(stop.signal_number).name
         raise RunStopped(f"stopped by {name}. The same call goes on.", stop.signal_number)
 
 
-def _converse(process: subprocess.Popen[str], request: str, stop: StopRequest) -> str:
-    """Return what the process says at its end; a signal that comes meanwhile is passed on to it."""
-    said: str | None = request
-    is_told = False
-    while True:
-        try:
-            return process.communicate(said, timeout=_POLL_S)[0]
-        except subprocess.TimeoutExpired:
-            said = None  # what was not yet taken of it is remembered
-        if stop and not is_told:
-            process.send_signal(stop.signal_number)
-            is_told = True
+class _Child:
+    """A process that does one work."""
+
+    def __init__(self, work: Work, options: dict[str, Any]) -> None:
+        places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        self._work = work
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,  # a key pressed at the terminal comes to it once, through this process
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asdict(work) | options))
+        self._process.stdin.close()
+        self._is_told = False
+
+    def tell(self, signal_number: int) -> None:
+        """Pass a signal on, once."""
+        if not self._is_told:
+            self._is_told = True
+            self._process.send_signal(signal_number)
+
+    def has_ended(self) -> bool:
+        """Return whether the process is gone."""
+        return self._process.poll() is not None
+
+    def raise_what(self, *, is_asked_to_end: bool) -> None:
+        """Raise what the process has ended with, if anything."""
+        assert self._process.stdout is not None
+        reply, code = self._process.stdout.read(), self._process.returncode
+        if not reply:
+            if is_asked_to_end:
+                return
+            why = " Perhaps it was out of memory." if code == -signal.SIGKILL else ""
+            place = self._work.output
+            raise TrainingError(f"{place}: its process ended with code {code}.{why} The same call goes on with it.")
+        problem = json.loads(reply)
+        if problem.get("error") == RunStopped.__name__:
+            raise RunStopped(problem["message"], problem["signal_number"])
+        if problem:
+            known = {kind.__name__: kind for kind in ElectrifyError.__subclasses__()}
+            raise known.get(problem["error"], ElectrifyError)(problem["message"])
+
+    def end(self) -> None:
+        """Let the process save itself and end, if it lives."""
+        if not self.has_ended():
+            self.tell(signal.SIGTERM)
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
-def _raise_what(reply: str, code: int, output: Path) -> None:
-    if not reply:
-        why = " Perhaps it was out of memory." if code == -signal.SIGKILL else ""
-        raise TrainingError(f"{output}: its process ended with code {code}.{why} The same call goes on with it.")
-    problem = json.loads(reply)
-    if problem.get("error") == RunStopped.__name__:
-        raise RunStopped(problem["message"], problem["signal_number"])
-    if problem:
-        known = {kind.__name__: kind for kind in ElectrifyError.__subclasses__()}
-        raise known.get(problem["error"], ElectrifyError)(problem["message"])
+def _do(work: Work) -> None:
+    folder = Path(work.output)
+    if not (folder / RESULTS).exists():
+        pretrain(work.recipe, output=folder, overrides=work.overrides, resume=True)
+    if work.judging is not None:
+        network = folder / str(read_json(folder / RESULTS)["networks"][0])
+        run_tasks(network, **asdict(work.judging))
 
 
 def main() -> None:
@@ -108,13 +177,14 @@ def main() -> None:
     if sys.platform == "linux":  # a parent that is killed can not say so
         ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM)
     request = json.load(sys.stdin)
-    logging.basicConfig(level=request["log_level"], format="%(message)s", stream=sys.stderr)
-    if request["shows_progress"]:
+    logging.basicConfig(level=request.pop("log_level"), format=request.pop("log_format"), stream=sys.stderr)
+    if request.pop("shows_progress"):
         progress.enable()
-    torch.set_num_threads(request["threads"])
+    torch.set_num_threads(request.pop("threads"))
+    judging = request.pop("judging")
     reply: dict[str, Any] = {}
     try:
-        pretrain(request["recipe"], output=request["output"], overrides=request["overrides"], resume=True)
+        _do(Work(**request, judging=judging and Judging(**judging)))
     except ElectrifyError as problem:
         reply = {"error": type(problem).__name__, "message": str(problem)}
     except OSError as problem:

@@ -11,55 +11,33 @@ from its last state. Seeds and variants may be added later, the budget and the e
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from electrify import recipes
-from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder, open_shards
 from electrify.errors import ConfigError
 from electrify.files import digest_text, read_json, write_json
-from electrify.pretraining.compute import RowCost, row_cost, steps_for
 from electrify.pretraining.folder import refuse_other_config
 from electrify.progress import bar
 from electrify.runs import read_metrics
 from electrify.tasks.bootstrap import Drawn, draw_scores
 from electrify.tasks.judgement import Judgement, read_columns
 from electrify.tasks.kinds import formula_of
-from electrify.verbs.apart import pretrain_apart
-from electrify.verbs.comparison_file import Budget, ComparisonPlan, Variant, load_comparison
+from electrify.verbs.apart import RESULTS, Judging, Work, run_apart
+from electrify.verbs.comparison_file import ComparisonPlan, load_comparison
+from electrify.verbs.comparison_plan import PlannedRun, plan_run
 from electrify.verbs.comparison_tables import ComparisonReport, write_comparison
 from electrify.verbs.comparison_tests import Run, add_examples, compare_means
 from electrify.verbs.finetune_report import JUDGEMENTS
 from electrify.verbs.finetuned import open_finetuned
-from electrify.verbs.suite import run_suite
 from electrify.verbs.suite_file import Suite
 from electrify.verbs.suite_table import SuiteReport, write_tables
 
 _LOG = logging.getLogger(__name__)
-_NUM_EVALUATIONS = 10
-_NO_LIMIT = 10_000_000  # steps of a run that minutes end
 
 
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A run that is to be done or done."""
-
-    variant: Variant
-    seed: int
-    recipe: str
-    overrides: dict[str, Any]
-    config: PretrainConfig
-    cost: RowCost
-    folder: Path
-
-    @property
-    def label(self) -> str:
-        return f"{self.variant.name}.seed-{self.seed}"
-
-
-def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, output: str | Path) -> ComparisonReport:
+def compare(
+    comparison: str | Path, *, data: str | Path, tasks: str | Path, output: str | Path, jobs: int = 1
+) -> ComparisonReport:
     """Train and judge what is not done yet, and write the report.
 
     Args:
@@ -67,6 +45,7 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
         data: Shard folder that all runs are trained on.
         tasks: Folder that the suite's files lie in.
         output: Folder of the comparison.
+        jobs: Runs at a time, which share the processors; not with a budget of minutes.
 
     Raises:
         ConfigError: If the comparison or a setting in it is wrong, or the folder is of another comparison.
@@ -75,7 +54,13 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
     """
     plan, suite = load_comparison(comparison)
     folder, shards = Path(output), open_shards(data)
-    planned = [_plan(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
+    if jobs < 1:
+        raise ConfigError(f"jobs must be at least 1, got {jobs}.")
+    if jobs > 1 and plan.budget.minutes is not None:
+        raise ConfigError(
+            "minutes are no equal budget while other runs use the processors. Leave out --jobs, or set flops or tokens."
+        )
+    planned = [plan_run(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
     _require_files(suite, Path(tasks))
     _claim(folder, plan, suite, shards)
     for one in planned[:: len(plan.seeds)]:
@@ -86,19 +71,7 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
             one.cost.whole.operations / one.cost.whole.tokens,
             steps,
         )
-    for number, one in enumerate(planned, start=1):
-        _LOG.info("Run %d of %d: %s, seed %d.", number, len(planned), one.variant.name, one.seed)
-        _train(one)
-        run_suite(
-            one.folder / _network(one.folder),
-            plan.evaluation.suite,
-            data=tasks,
-            output=folder / "scores",
-            name=one.label,
-            seeds=plan.evaluation.seeds,
-            overrides=plan.evaluation.settings,
-            only=plan.evaluation.only,
-        )
+    _do(planned, plan, suite, tasks=Path(tasks), scores=folder / "scores", jobs=jobs)
     judged = write_tables(suite, folder / "scores")
     runs = [_gather(one, judged) for one in planned]
     tests = compare_means(runs, [task.name for task in suite.task])
@@ -117,33 +90,6 @@ def compare(comparison: str | Path, *, data: str | Path, tasks: str | Path, outp
     )
     write_comparison(report, folder)
     return report
-
-
-def _plan(plan: ComparisonPlan, variant: Variant, seed: int, shards: ShardFolder, folder: Path) -> _Planned:
-    recipe = plan.recipe(variant)
-    overrides = recipes.merged(plan.overrides(variant), {"seed": seed, "data": {"path": str(shards.path)}})
-    config = recipes.load_recipe(recipe, overrides)
-    try:
-        cost = row_cost(config, shards)
-    except ConfigError as problem:
-        raise ConfigError(f"variant {variant.name}: {problem}") from None
-    length = _length(plan.budget, config, cost)
-    overrides = recipes.merged(overrides, {"schedule": length})
-    if plan.budget.minutes is None and "every_steps" not in overrides.get("evaluation", {}):
-        every = max(1, length["num_steps"] // _NUM_EVALUATIONS)
-        overrides = recipes.merged(overrides, {"evaluation": {"every_steps": every}})
-    place = folder / "runs" / variant.name / f"seed-{seed}"
-    return _Planned(variant, seed, recipe, overrides, recipes.load_recipe(recipe, overrides), cost, place)
-
-
-def _length(budget: Budget, config: PretrainConfig, cost: RowCost) -> dict[str, Any]:
-    if budget.minutes is not None:
-        return {"num_steps": _NO_LIMIT, "budget_minutes": budget.minutes}
-    if budget.flops is not None:
-        num_steps = steps_for(budget.flops, lambda steps: cost.of(config, steps).operations)
-    else:
-        num_steps = steps_for(budget.tokens or 0, lambda steps: cost.of(config, steps).tokens)
-    return {"num_steps": num_steps, "budget_minutes": None}
 
 
 def _require_files(suite: Suite, tasks: Path) -> None:
@@ -178,19 +124,40 @@ def _claim(folder: Path, plan: ComparisonPlan, suite: Suite, shards: ShardFolder
     write_json(path, now)
 
 
-def _train(one: _Planned) -> None:
-    if (one.folder / "results.json").exists():
-        refuse_other_config(one.folder, one.config)
-        return
-    pretrain_apart(one.recipe, output=one.folder, overrides=one.overrides)
+def _do(
+    planned: Sequence[PlannedRun], plan: ComparisonPlan, suite: Suite, *, tasks: Path, scores: Path, jobs: int
+) -> None:
+    """Train and judge what is not done yet."""
+    names, evaluation = [task.name for task in suite.task], plan.evaluation
+    works = []
+    for one in planned:
+        if (one.folder / RESULTS).exists():
+            refuse_other_config(one.folder, one.config)
+        if one.share_done(scores, names) == 1:
+            continue
+        judging = Judging(
+            suite=evaluation.suite,
+            data=str(tasks),
+            output=str(scores),
+            name=one.label,
+            seeds=evaluation.seeds,
+            overrides=evaluation.settings,
+            only=evaluation.only,
+        )
+        works.append(Work(one.label, one.recipe, str(one.folder), one.overrides, judging))
+    _LOG.info("%d of %d runs are to be done.", len(works), len(planned))
+    with bar("Runs", total=float(len(planned))) as progress:
+
+        def tick() -> None:
+            shares = {one.label: one.share_done(scores, names) for one in planned}
+            text = ", ".join(f"{label} {share:.0%}" for label, share in shares.items() if 0 < share < 1)
+            progress.advance(sum(shares.values()) - progress.done, text=text)
+
+        run_apart(works, jobs=jobs, tick=tick if jobs > 1 else lambda: None)  # one alone shows its own
 
 
-def _network(folder: Path) -> str:
-    return str(read_json(folder / "results.json")["networks"][0])
-
-
-def _gather(one: _Planned, judged: SuiteReport) -> Run:
-    results = read_json(one.folder / "results.json")
+def _gather(one: PlannedRun, judged: SuiteReport) -> Run:
+    results = read_json(one.folder / RESULTS)
     curve = [
         {
             "step": record["step"],
@@ -220,7 +187,9 @@ def _gather(one: _Planned, judged: SuiteReport) -> Run:
     )
 
 
-def _draw(planned: Sequence[_Planned], suite: Suite, judged: SuiteReport, scores: Path) -> dict[str, dict[str, Drawn]]:
+def _draw(
+    planned: Sequence[PlannedRun], suite: Suite, judged: SuiteReport, scores: Path
+) -> dict[str, dict[str, Drawn]]:
     """Return each variant's score on each task, over all its runs, for each draw of the task's examples."""
     labels: dict[str, list[str]] = {}
     for one in planned:

@@ -54,7 +54,47 @@ def run_suite(
     only: Sequence[str] = (),
     jobs: int = 1,
 ) -> SuiteReport:
-    """Fine-tune a model on the tasks of a suite that are not done yet.
+    """Do `run_tasks`, whose arguments these are, and write the tables of all models in the output folder.
+
+    Raises:
+        ConfigError: If the suite or a setting is wrong.
+        DataError: If a file can not be used. All tasks that can be done are done first, and the tables written.
+    """
+    loaded = load_suite(suite)
+    try:
+        run_tasks(
+            model,
+            suite,
+            data=data,
+            output=output,
+            name=name,
+            seeds=seeds,
+            init=init,
+            overrides=overrides,
+            only=only,
+            jobs=jobs,
+        )
+    except ElectrifyError:
+        if Path(output).is_dir():
+            write_tables(loaded, Path(output))
+        raise
+    return write_tables(loaded, Path(output))
+
+
+def run_tasks(
+    model: str | Path,
+    suite: str | Path,
+    *,
+    data: str | Path,
+    output: str | Path,
+    name: str | None = None,
+    seeds: Sequence[int] = SEEDS,
+    init: Init = "pretrained",
+    overrides: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+) -> None:
+    """Fine-tune a model on the tasks of a suite that are not done yet; each leaves its folder, and nothing else.
 
     Args:
         model: Published folder or hub name.
@@ -70,7 +110,7 @@ def run_suite(
 
     Raises:
         ConfigError: If the suite or a setting is wrong.
-        DataError: If a file can not be used. All tasks that can be done are done first, and the tables written.
+        DataError: If a file can not be used. All tasks that can be done are done first.
     """
     loaded = load_suite(suite)
     chosen = _chosen(loaded, only)
@@ -98,10 +138,8 @@ def run_suite(
         _run_in_turn(pending, failed)
     else:
         _run_in_processes(pending, jobs, failed)
-    report = write_tables(loaded, Path(output))
     if failed:
         raise _summary(failed, len(pending))
-    return report
 
 
 def run_together(
