@@ -298,6 +298,24 @@ def test_finetuning_asks_for_files_or_a_suite(run: Run, electra_run: Path, tmp_p
     assert "Did you mean 'glue'?" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--train", "a.jsonl"), "--train can not be used with --suite"),
+        (("--label-field", "x"), "names of fields can not be used with --suite"),
+        (("--overwrite",), "--overwrite can not be used with --suite, which goes on"),
+        (("--together", "--init", "random"), "--init can not be used with --together"),
+        (("--together", "--jobs", "2"), "--jobs can not be used with --together"),
+    ],
+)
+def test_options_that_a_suite_would_pass_over_are_refused(
+    words: tuple[str, ...], message: str, run: Run, electra_run: Path, tmp_path: Path
+) -> None:
+    suite = ("--suite", "glue", "--data", tmp_path, "--output", tmp_path / "out")
+    assert message in fails(run, "finetune", electra_run / "discriminator", *suite, *words)
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_kind_of_task_from_files_to_predictions(run: Run, electra_run: Path, tmp_path: Path) -> None:
     from support.tasks import MAKERS, write_task
 

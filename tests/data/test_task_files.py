@@ -72,6 +72,8 @@ def test_questions_are_read_as_rows_and_as_squad_is_distributed(tmp_path: Path) 
         ({"answers": {"text": ["me"], "answer_start": [8]}}, "a.jsonl:2: at character 8 stands 'e.', not 'me'"),
         ({"answers": {"text": ["me"], "answer_start": [-3]}}, "a.jsonl:2: at character -3"),
         ({"answers": {"text": ["me"], "answer_start": []}}, "a.jsonl:2: 'answers' must have as many texts as starts"),
+        ({"answers": {"text": "me", "answer_start": 7}}, "a.jsonl:2: 'answers' must have .* in two lists"),
+        ({"answers": ["me"]}, "a.jsonl:2: 'answers' must be .* or a list of such pairs"),
         ({"answers": {"text": [""], "answer_start": [0]}}, "a.jsonl:2: an answer needs a text"),
         ({"context": ""}, "empty .*a.jsonl:2"),
         ({"question": None}, "a.jsonl:2: no 'question'"),
@@ -107,6 +109,11 @@ def test_right_choice_may_be_a_number_a_letter_or_its_text(label: object, number
 def test_bad_choice_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read_choices(write(tmp_path / "a.jsonl", CHOICE, CHOICE | change))
+
+
+def test_hidden_choices_may_have_any_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", CHOICE | {"label": -1})
+    assert read_choices(path, needs_labels=False)[0].label is None
 
 
 def test_question_stands_behind_the_text_of_a_choice(tmp_path: Path) -> None:

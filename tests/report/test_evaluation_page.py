@@ -32,6 +32,13 @@ def test_page_shows_scores_seeds_classes_and_errors(kind: str, electra_run: Path
         assert name in page
 
 
+def test_labels_are_no_mathematics() -> None:
+    names = ["under $10_to_$20", "$x^$", "$\\foo$"]
+    picture = draw_confusion({right: dict.fromkeys(names, 1) for right in names})
+    assert picture is not None
+    assert all(name in picture.svg for name in names)
+
+
 def test_text_of_a_mistake_is_escaped(electra_run: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -48,6 +48,14 @@ def test_windows_cover_the_context_and_every_token_is_at_home_once() -> None:
     assert {window.target for window in encoded.targets} == {(0, 0)}
 
 
+def test_nothing_is_left_unread_where_windows_are_shorter_than_their_distance() -> None:
+    answers = [question(word) for word in WORDS]
+    encoded = task(stride=128).encode(answers, TOKENIZER, max_length=15)
+    homes = [window.offsets[window.is_home] for window in encoded.targets if window.example == 0]
+    assert len(np.concatenate(homes)) == len(WORDS)
+    assert encoded.counts == {}
+
+
 def test_segments_tell_question_and_context_apart() -> None:
     encoded = task().encode([question("w3")], TOKENIZER, max_length=64)
     assert encoded.features.type_ids is not None

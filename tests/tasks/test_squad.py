@@ -58,10 +58,12 @@ def test_questions_with_and_without_an_answer_are_told_apart() -> None:
     }
 
 
-def test_best_threshold_is_the_best_of_all() -> None:
+@pytest.mark.parametrize("num_ties", [0, 3])
+def test_best_threshold_is_the_best_of_all(num_ties: int) -> None:
     draw = np.random.default_rng(0)
     for _ in range(50):
         scores, has_answer = draw.normal(size=8), draw.random(8) < 0.5
+        scores = draw.permutation([*scores[num_ties:], *[scores[-1]] * num_ties])
         quality = np.where(has_answer, draw.random(8), 0.0)
         found = best_threshold(scores, quality, has_answer)
 
@@ -71,3 +73,10 @@ def test_best_threshold_is_the_best_of_all() -> None:
         best = max(worth(value) for value in [scores.min() - 1, *scores])
         assert worth(found.value) == pytest.approx(best)
         assert found.metric == pytest.approx(best)
+
+
+def test_questions_without_a_candidate_leave_the_threshold_finite() -> None:
+    nothing = best_threshold(np.full(3, np.inf), np.zeros(3), np.array([True, False, False]))
+    assert (nothing.value, nothing.metric) == (0.0, pytest.approx(2 / 3))
+    some = best_threshold(np.array([np.inf, 1.0]), np.array([0.0, 1.0]), np.array([False, True]))
+    assert (some.value, some.metric) == (1.0, 1.0)

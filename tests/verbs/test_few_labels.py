@@ -12,7 +12,7 @@ from support.tasks import write_task
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.data.tokenizer_files import load_tokenizer
-from electrify.errors import ConfigError
+from electrify.errors import ConfigError, TrainingError
 from electrify.models.checkpoint import load_model
 from electrify.models.inputs import Inputs
 from electrify.tasks.batches import choose_place
@@ -68,6 +68,15 @@ def test_label_may_stand_before_the_text_and_long_texts_are_cut(electra_run: Pat
         electra_run / "discriminator", examples, words=WORDS, template="in the {label} . {text}", max_length=20
     )
     assert result.num_cut_examples == 1
+
+
+def test_f1_is_of_the_same_label_whatever_the_order_of_the_words(electra_run: Path) -> None:
+    examples = [Example(sentence(number), None, name) for number, name in enumerate(["in", "out", "out", "in", "out"])]
+    found = [
+        classify_zero(electra_run / "discriminator", examples, words=words, template="{text} in the {label}").metrics
+        for words in (WORDS, dict(reversed(WORDS.items())))
+    ]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
@@ -154,5 +163,16 @@ def test_search_tries_the_whole_of_a_small_space_and_keeps_the_best(electra_run:
     assert report.best.settings == {"learning_rate": 0.02}
     assert report.best.value == max(one.value for one in report.trials)
     assert json.loads((tmp_path / "out/results.json").read_text())["best"]["value"] == report.best.value
+    report = tune(
+        electra_run / "discriminator", train=path, validation=path, output=tmp_path / "c", config=config,
+        space={"learning_rate": [1e38, 0.02]},
+    )  # fmt: skip
+    assert [one.settings for one in report.trials] == [{"learning_rate": 0.02}]
+    assert report.failed == [{"learning_rate": 1e38}]
+    with pytest.raises(TrainingError, match="all 1 choices failed"):
+        tune(
+            electra_run / "discriminator", train=path, validation=path, output=tmp_path / "d", config=config,
+            space={"learning_rate": [1e38]},
+        )  # fmt: skip
     with pytest.raises(ConfigError, match=r"no setting 'learning_rat'\. Did you mean 'learning_rate'"):
         tune(electra_run, train=path, validation=path, output=tmp_path / "b", space={"learning_rat": [1]})

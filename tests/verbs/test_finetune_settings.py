@@ -4,16 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.corpora import sentence, write_rows
+from support.corpora import sentence, write_examples, write_rows
 from support.runs import BODIES
 from support.tasks import write_task
 
 from electrify.config import FinetuneConfig
+from electrify.data.choices import ChoiceExample
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, DataError
+from electrify.tasks import choice
 from electrify.tasks import run as training
+from electrify.tasks.bootstrap import compare
+from electrify.tasks.judgement import EXAMPLE, Judgement
 from electrify.verbs.finetune import FinetuneReport, finetune
 from electrify.verbs.predict import evaluate
 
@@ -249,6 +255,76 @@ def test_baseline_is_compared_on_the_same_examples(
     same = evaluate(tmp_path / "good", test, baseline=tmp_path / "good", num_draws=50)
     assert same.comparison is not None
     assert same.comparison.difference.value == 0
+
+
+def test_baseline_that_can_not_be_compared_with_is_refused_before_training(
+    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(encoders["electra"], labelled, tmp_path / "base", config={}, seeds=(0,))
+    monkeypatch.setattr(training.SeedRun, "train", None)
+    lines = labelled["validation"].read_text().splitlines()
+    turned = tmp_path / "turned.jsonl"
+    turned.write_text("\n".join(reversed(lines)))
+    parts = labelled | {"validation": turned}
+    with pytest.raises(DataError, match="was measured on other examples of the validation part"):
+        tune(encoders["electra"], parts, tmp_path / "a", config={}, baseline=tmp_path / "base")
+    with pytest.raises(DataError, match=r"results\.json"):
+        tune(encoders["electra"], labelled, tmp_path / "a", config={}, baseline=tmp_path / "nowhere")
+
+
+def test_runs_on_other_examples_are_not_compared() -> None:
+    sides = [
+        Judgement({"target": np.zeros(2), EXAMPLE: np.array(order)}, lambda _: {"accuracy": 1.0})
+        for order in ((1, 2), (2, 1))
+    ]
+    with pytest.raises(DataError, match=r"different examples \(2 of 2\)"):
+        compare(sides[:1], sides[1:], metric="accuracy", part="test")
+
+
+def test_metric_that_the_examples_have_not_is_named_before_training(
+    encoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.SeedRun, "train", None)
+    three = write_examples(tmp_path / "three.jsonl", num_examples=32, num_labels=3)
+    with pytest.raises(ConfigError, match="classification has no 'f1'"):
+        tune(encoders["electra"], {"train": three, "validation": three}, tmp_path / "a", config={"metric": "f1"})
+    path = write_task("question_answering", tmp_path / "q.jsonl", num_examples=32)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    answered = write_rows(tmp_path / "answered.jsonl", [row for row in rows if row["answers"]["text"]])
+    with pytest.raises(ConfigError, match="has no 'has_answer_f1' on this validation part"):
+        finetune(
+            encoders["electra"], train=answered, validation=answered, output=tmp_path / "b", task="question_answering",
+            config=FinetuneConfig(metric="has_answer_f1", max_length=32),
+        )  # fmt: skip
+
+
+def test_a_run_is_not_resumed_with_other_fields(
+    encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_step, taken = training.SeedRun._take_step, []
+
+    def stop(self: Any, *arguments: Any) -> None:
+        if len(taken) == 3:
+            raise Killed
+        taken.append(1)
+        take_step(self, *arguments)
+
+    monkeypatch.setattr(training.SeedRun, "_take_step", stop)
+    config = {"checkpoint_minutes": 0}
+    with pytest.raises(Killed):
+        tune(encoders["electra"], labelled, tmp_path / "cut", config=config)
+    with pytest.raises(ConfigError, match="begun with other fields"):
+        tune(encoders["electra"], labelled, tmp_path / "cut", config=config, label_field="label", resume=True)
+
+
+def test_an_example_that_stands_in_several_rows_is_counted_once(encoders: dict[str, Path], tmp_path: Path) -> None:
+    rows = [{"text": "cat " * 40, "text_b": "dog", "label": label} for label in ("a", "b")] * 4
+    path = write_rows(tmp_path / "pairs.jsonl", rows)
+    config, parts = {"both_orders": True}, {"train": path, "validation": path}
+    assert tune(encoders["electra"], parts, tmp_path / "out", config=config, seeds=(0,)).num_cut_examples == 16
+    tokenizer = load_tokenizer(encoders["electra"])
+    asked = [ChoiceExample("cat " * 40, ("dog", "cow"), 0, f"a:{number}") for number in range(3)]
+    assert choice.build(asked, FinetuneConfig()).encode(asked, tokenizer, max_length=16).features.num_cut_examples == 3
 
 
 def test_broken_tags_are_counted_in_the_report(encoders: dict[str, Path], tmp_path: Path) -> None:

@@ -129,6 +129,47 @@ def test_a_task_that_fails_does_not_stop_the_others(
     assert list(report.scores["m"]) == ["animals", "places", "answers"]
 
 
+def test_submission_that_failed_is_written_when_its_test_set_is_mended(
+    files: tuple[Path, Path], electra_run: Path, tmp_path: Path
+) -> None:
+    suite, data = files
+    for path in data.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    hidden = tmp_path / "hidden.jsonl"
+    hidden.write_text('{"no": "text"}\n')
+    text = suite.read_text().replace('data = "classification.jsonl"', 'data = "hidden.jsonl"')
+    (tmp_path / "toys.toml").write_text(text)
+    options = {"name": "m", "data": tmp_path, "output": tmp_path / "out", "seeds": (0,), "only": ["animals"]}
+    with pytest.raises(DataError, match=r"hidden\.jsonl"):
+        run_suite(electra_run / "discriminator", tmp_path / "toys.toml", **options)
+    results = (tmp_path / "out/m/animals/results.json").stat().st_mtime_ns
+    hidden.write_text('{"text": "the cat"}\n')
+    run_suite(electra_run / "discriminator", tmp_path / "toys.toml", **options)
+    assert len((tmp_path / "out/m/animals/animals.tsv").read_text().splitlines()) == 2
+    assert (tmp_path / "out/m/animals/results.json").stat().st_mtime_ns == results
+
+
+def test_command_line_comes_after_the_suite_setting_by_setting() -> None:
+    suite = load_suite("squad")
+    task = suite.task[0].model_copy(update={"metric": "f1", "settings": {"question": {"head": "joint"}}})
+    own, changed = suite.config(task, {}), suite.config(task, {"question": {"stride": 64}, "metric": "exact"})
+    assert (own.question.head, own.metric) == ("joint", "f1")
+    assert changed.question == own.question.model_copy(update={"stride": 64})
+    assert changed.metric == "exact"
+
+
+def test_metrics_by_character_are_measured_together_too(electra_run: Path, tmp_path: Path) -> None:
+    write_task("question_answering", tmp_path / "q.jsonl", num_examples=16)
+    task = '[[task]]\nname = "{}"\nkind = "question_answering"\ntrain = "q.jsonl"\nvalid = "q.jsonl"\n'
+    text = 'name = "two"\n[settings]\nmax_length = 32\nnum_epochs = 1\n' + task.format("a") + 'metric = "char_f1"\n'
+    (tmp_path / "two.toml").write_text(text + task.format("b"))
+    report = run_together(
+        electra_run / "discriminator", tmp_path / "two.toml", data=tmp_path, output=tmp_path / "out", seeds=(0,)
+    )
+    assert "char_f1" in report.tasks["a"]["validation"]
+    assert "char_f1" not in report.tasks["b"]["validation"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

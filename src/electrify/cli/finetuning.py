@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from electrify.cli.app import Json, Overwrite, app, fail, overrides, show
 from electrify.config import FinetuneConfig
 
+_TASK = "classification"
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def finetune(
     train: Path | None = None,
     valid: Path | None = None,
     test: Path | None = None,
-    task: str = "classification",
+    task: str = _TASK,
     init: Literal["pretrained", "random"] = "pretrained",
     seeds: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
     settings: Annotated[FinetuneConfig | None, Parameter(name="*")] = None,
@@ -87,6 +89,16 @@ def finetune(
         resume: Go on with what an interrupted run left; a suite does so without being told, unless it is --together.
     """
     if suite is not None and suite.suite is not None:
+        one_task = {
+            "--train": train,
+            "--valid": valid,
+            "--test": test,
+            "--task": None if task == _TASK else task,
+            "--baseline": baseline,
+            "--max-bad-share": max_bad_share or None,
+            "names of fields": field_names,
+        }
+        _refuse(one_task, "with --suite, whose file says so for each task")
         _finetune_suite(model, suite, output, seeds, init, settings, resume=resume, overwrite=overwrite, as_json=json)
         return
     if train is None or valid is None:
@@ -141,6 +153,12 @@ def _finetune_suite(
     if options.data is None:
         fail("--data is missing: the folder that the suite's files lie in.")
     if options.together:
+        each = {
+            "--init": None if init == "pretrained" else init,
+            "--jobs": None if options.jobs == 1 else options.jobs,
+            "--name": options.name,
+        }
+        _refuse(each, "with --together, which trains one network from the model")
         from electrify.verbs.suite import run_together
 
         together = run_together(
@@ -169,6 +187,7 @@ def _finetune_suite(
         ]
         show(together, as_json=as_json, lines=lines)
         return
+    _refuse({"--overwrite": overwrite or None}, "with --suite, which goes on; remove the folder of a task to repeat it")
     from electrify.report.suite_page import write_suite_page
     from electrify.verbs.suite import run_suite
 
@@ -186,6 +205,13 @@ def _finetune_suite(
     )
     write_suite_page(report, output / "table.html")
     show(report, as_json=as_json, lines=[report.table])
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Fail on the first option that was given and would be passed over."""
+    for name, value in options.items():
+        if value is not None:
+            fail(f"{name} can not be used {why}.")
 
 
 def mean_and_spread(summary: dict[str, Any]) -> str:

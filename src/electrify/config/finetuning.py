@@ -15,7 +15,7 @@ class QuestionConfig(Section):
     max_question_length: Positive = 64
     """Longest question in tokens; longer ones are cut and counted."""
     stride: Positive = 128
-    """Tokens from one window of a long context to the next."""
+    """Tokens from one window of a long context to the next; at most three quarters of a window, so that all is read."""
     max_answer_length: Positive = 30
     """Longest answer in tokens."""
     beam: Positive = 20

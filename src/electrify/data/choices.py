@@ -60,7 +60,7 @@ def read_choices(
             sizes.discard(len(choices))
             raise BadRowError(OTHER_NUMBER, f"{len(choices)}, the rows before have {next(iter(sizes))}")
         label = _label(row.get(label_field), choices)
-        if label is None and (needs_labels or row.get(label_field) is not None):
+        if label is None and needs_labels:
             raise BadRowError(WRONG_LABEL, f"'{label_field}' is {row.get(label_field)!r}")
         return ChoiceExample(text, tuple(choices), label, place)
 

@@ -68,12 +68,15 @@ def _answers(row: dict[str, Any], context: str) -> tuple[tuple[int, str], ...]:
     if row.get("is_impossible"):
         return ()
     value = row["answers"]
-    if isinstance(value, list):  # as in SQuAD's own files
-        pairs = [(one.get("answer_start"), one.get("text")) for one in value if isinstance(one, dict)]
-    elif isinstance(value, dict) and len(value.get("text", ())) == len(value.get("answer_start", ())):
-        pairs = list(zip(value.get("answer_start", ()), value.get("text", ()), strict=True))
+    if isinstance(value, list) and all(isinstance(one, dict) for one in value):  # as in SQuAD's own files
+        pairs = [(one.get("answer_start"), one.get("text")) for one in value]
+    elif isinstance(value, dict):
+        starts, texts = value.get("answer_start", []), value.get("text", [])
+        if not isinstance(starts, list) or not isinstance(texts, list) or len(starts) != len(texts):
+            raise BadRowError(NOT_TEXT, "'answers' must have as many texts as starts, in two lists")
+        pairs = list(zip(starts, texts, strict=True))
     else:
-        raise BadRowError(NOT_TEXT, "'answers' must have as many texts as starts")
+        raise BadRowError(NOT_TEXT, '\'answers\' must be {"text": […], "answer_start": […]} or a list of such pairs')
     checked = []
     for start, text in pairs:
         if not isinstance(start, int) or isinstance(start, bool) or not isinstance(text, str) or not text:

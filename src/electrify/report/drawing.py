@@ -33,7 +33,9 @@ def draw(paint: Callable[[Any], None], *, width: float = 9, height: float = 3.2)
         from matplotlib.figure import Figure
     except ImportError:
         raise ElectrifyError("matplotlib is not installed: pip install 'electrify[report]'.") from None
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}):
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "electrify", "font.family": "sans-serif"}
+    style["text.parse_math"] = False  # a label may hold "$"
+    with mpl.rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots()
         axes.spines[["top", "right"]].set_visible(False)

@@ -83,6 +83,16 @@ class QuestionAnswering:
         """Names of its metrics: those of CMRC too, and first, where one of them is asked for."""
         return (*CHARACTER_METRICS, *METRICS) if self.is_by_character else METRICS
 
+    def measurable(self, examples: Sequence[QuestionExample]) -> tuple[str, ...]:
+        """Return the metrics that some questions can be measured by: those apart need questions of both sorts."""
+        has_answer = {bool(one.answers) for one in examples}
+        return tuple(
+            name
+            for name in self.metrics
+            if (name != "no_answer_accuracy" or False in has_answer)
+            and (not name.startswith("has_answer") or len(has_answer) == 2)
+        )
+
     @property
     def is_by_character(self) -> bool:
         """Whether answers are compared by the rules of CMRC 2018."""
@@ -235,6 +245,7 @@ def _windows(
 ) -> list[tuple[Window, list[int]]]:
     pieces, offsets = context.input_ids[1:-1], np.array(context.offsets[1:-1], dtype=np.int64).reshape(-1, 2)
     room = max_length - first - 1
+    stride = min(stride, max(1, room * 3 // 4))  # windows overlap by a quarter at least: nothing is left unread
     span = _token_span(offsets, example.answers[0]) if example.answers else None
     starts = list(range(0, max(1, len(pieces) - room + stride), stride)) if len(pieces) > room else [0]
     ends = [min(len(pieces), start + room) for start in starts]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from electrify.errors import DataError
-from electrify.tasks.judgement import Judgement
+from electrify.tasks.judgement import EXAMPLE, Judgement
 
 NUM_DRAWS = 1000
 _LEVEL = 0.95
@@ -63,11 +63,15 @@ def compare(
     """Compare two runs of one or several seeds each on the same examples in the same order.
 
     Raises:
-        DataError: If the runs were measured on different numbers of examples, or have not got the metric.
+        DataError: If the runs were measured on different examples or in another order, or have not got the metric.
     """
     sizes = {len(one) for one in (*ours, *theirs)}
     if len(sizes) != 1:
         raise DataError(f"the runs were measured on different examples ({', '.join(map(str, sorted(sizes)))} of them).")
+    if EXAMPLE in ours[0].columns and EXAMPLE in theirs[0].columns:
+        num_other = int((ours[0].columns[EXAMPLE] != theirs[0].columns[EXAMPLE]).sum())
+        if num_other:
+            raise DataError(f"the runs were measured on different examples ({num_other} of {len(ours[0])}).")
     if metric not in ours[0].metrics() or metric not in theirs[0].metrics():
         raise DataError(f"one of the runs has no metric '{metric}'. They must be of the same kind of task.")
 

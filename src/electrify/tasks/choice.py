@@ -47,7 +47,7 @@ class MultipleChoice:
         self, examples: Sequence[ChoiceExample], tokenizer: Tokenizer, *, max_length: int, is_training: bool = False
     ) -> Encoded:
         """Make the rows of each question and, if the examples have them, the numbers of the right choices."""
-        pairs = [Example(one.text, choice, None) for one in examples for choice in one.choices]
+        pairs = [Example(one.text, choice, None, place=one.place) for one in examples for choice in one.choices]
         rows = encode_examples(pairs, tokenizer, max_length=max_length)
         ends = np.cumsum([len(one.choices) for one in examples])
         features = Features(rows.ids, rows.type_ids, rows.num_cut_examples, rows.num_cut_tokens, ends)

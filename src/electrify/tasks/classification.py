@@ -37,8 +37,12 @@ class Classification:
     labels: tuple[str, ...]
     config: FinetuneConfig
     kind: str = KIND
-    metrics: tuple[str, ...] = METRICS
     problem_type: str | None = "single_label_classification"
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its metrics; `f1` is of one label, of two or the one that is asked for."""
+        return METRICS if self._positive() >= 0 else tuple(name for name in METRICS if name != "f1")
 
     @property
     def head(self) -> Head:

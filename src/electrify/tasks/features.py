@@ -79,10 +79,12 @@ def encode_examples(examples: Sequence[Example], tokenizer: Tokenizer, *, max_le
         [example.text_b or "" for example in examples] if has_pairs else None,
         max_length=max_length,
     )
+    # An example may stand here several times: with each of its choices, or in both orders.
+    cut = {examples[row].place or row for row, one in enumerate(encoded) if one.num_cut}
     return Features(
         ids=[one.input_ids for one in encoded],
         type_ids=[one.token_type_ids for one in encoded] if has_pairs else None,
-        num_cut_examples=sum(one.num_cut > 0 for one in encoded),
+        num_cut_examples=len(cut),
         num_cut_tokens=sum(one.num_cut for one in encoded),
     )
 

@@ -4,13 +4,21 @@ Confidence intervals draw examples with repetition a thousand times, so metrics 
 an example, and never need the network twice.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import xxhash
 
 from electrify.errors import CheckpointError, ElectrifyError
+
+EXAMPLE = "example"
+"""Column with the digest of each example: what tells judgements of the same examples from others."""
+
+_NOT_CONTENT = ("place", "id")
+"""Fields of examples that say where they stand."""
 
 Columns = dict[str, np.ndarray]
 Formula = Callable[[Columns], dict[str, float]]
@@ -33,6 +41,19 @@ class Judgement:
         if indices is None:
             return self.formula(self.columns)
         return self.formula({name: values[indices] for name, values in self.columns.items()})
+
+
+def signed(judgement: Judgement, examples: Sequence[Any]) -> Judgement:
+    """Return a judgement that says which examples it is of."""
+    return Judgement(judgement.columns | {EXAMPLE: digests(examples)}, judgement.formula)
+
+
+def digests(examples: Sequence[Any]) -> np.ndarray:
+    """Return a digest of what each example holds, its label included, (N,) int64."""
+    names = [field.name for field in fields(examples[0]) if field.name not in _NOT_CONTENT]
+    texts = [repr([getattr(one, name) for name in names]) for one in examples]
+    found = [xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass")) for text in texts]
+    return np.array(found, dtype=np.uint64).view(np.int64)
 
 
 def write_columns(columns: Columns, path: Path) -> None:

@@ -1,7 +1,7 @@
 """All kinds of task by name: how their files are read, and how a task is made from examples or a saved folder."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class Fields:
     """ranking: the query."""
     columns: tuple[str, ...] = ()
     """Names of the columns of a table without a header."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return them as JSON gives them back."""
+        return asdict(self) | {"columns": list(self.columns)}
 
 
 Build = Callable[[Any, FinetuneConfig], Task]

@@ -64,12 +64,16 @@ def best_threshold(no_answer_scores: np.ndarray, scores: np.ndarray, is_answerab
         is_answerable: Whether there is one, (N,) bool.
     """
     order = np.argsort(no_answer_scores, kind="stable")
-    # With the threshold at the k-th lowest score, the first k + 1 answers are given.
-    gain = np.where(is_answerable, scores, -1.0)[order].cumsum()
-    totals = np.concatenate([[0.0], gain]) + (~is_answerable).sum()
-    best = int(totals.argmax())
     ordered = no_answer_scores[order]
-    value = float(ordered[0] - 1 if best == 0 else ordered[best - 1])
+    # With the threshold at the k-th lowest score, the first k + 1 answers are given; equal scores go together, and
+    # where there is no answer to give the score is infinite.
+    gain = np.where(is_answerable, scores, -1.0)[order].cumsum()
+    is_cut = np.append(ordered[1:] != ordered[:-1], True) & np.isfinite(ordered)
+    cuts = np.flatnonzero(is_cut)
+    totals = np.concatenate([[0.0], gain[cuts]]) + (~is_answerable).sum()
+    best = int(totals.argmax())
+    lowest = float(ordered[0]) - 1 if np.isfinite(ordered[:1]).any() else 0.0
+    value = lowest if best == 0 else float(ordered[cuts[best - 1]])
     return Threshold(value, float(totals[best] / max(1, len(order))))
 
 

@@ -138,6 +138,6 @@ def _result(table: np.ndarray, labels: list[str], examples: Sequence[Example], n
     columns = {
         "target": np.array([number[str(one.label)] for one in examples]),
         "predicted": best,
-        "positive": np.full(len(examples), 1 if len(labels) == 2 else -1),
+        "positive": np.full(len(examples), labels.index(max(labels)) if len(labels) == 2 else -1),  # as fine-tuned
     }
     return ZeroResult(predictions, Judgement(columns, formula).metrics(), num_cut)

@@ -19,13 +19,14 @@ from electrify.files import refuse_existing
 from electrify.models.checkpoint import read_config, resolve_folder
 from electrify.models.heads import TaskNetwork
 from electrify.progress import Bar, bar
+from electrify.tasks.answering import QuestionAnswering
 from electrify.tasks.batches import Place, choose_place, num_cut
 from electrify.tasks.judgement import Judgement
 from electrify.tasks.kinds import Fields, build_task, check_kind, read_part
 from electrify.tasks.networks import Init, new_network
 from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
-from electrify.verbs.baseline import compare_with
+from electrify.verbs.baseline import check_baseline, compare_with
 from electrify.verbs.finetune_report import FinetuneReport, publish, summarise, summarise_metrics
 from electrify.verbs.finetune_state import Finished, Trained, WorkFolder
 
@@ -109,8 +110,11 @@ def finetune(
     check_length(folder, config)
     examples, rejects = read_parts(task, files, fields=names, max_bad_share=max_bad_share)
     prepared = _prepare(folder, tokenizer, build_task(task, examples["train"], config), examples, config, init)
+    if baseline is not None:
+        check_baseline(baseline, examples, task=prepared.task)
     settings = {**config.model_dump(), "model": str(model), **{part: str(path) for part, path in files.items()}}
-    work = WorkFolder(target, {"settings": settings, "task": task, "init": init, "seeds": list(seeds)})
+    request = {"settings": settings, "task": task, "init": init, "seeds": list(seeds)}
+    work = WorkFolder(target, {**request, "fields": names.as_json(), "max_bad_share": max_bad_share})
     work.begin(resume=resume, overwrite=overwrite)
 
     results: list[SeedResult] = []
@@ -188,15 +192,22 @@ def check_length(folder: Path, config: FinetuneConfig) -> None:
         raise ConfigError(f"max_length = {config.max_length}, but the model in {folder} takes {limit} tokens at most.")
 
 
-def choose_metric(task: Task, wanted: str | None) -> str:
+def choose_metric(task: Task, wanted: str | None, validation: Sequence[Any]) -> str:
     """Return the metric that chooses the best epoch.
 
+    Args:
+        task: What is trained.
+        wanted: Its name; the task's first if None.
+        validation: The examples that are measured.
+
     Raises:
-        ConfigError: If the task has none of that name.
+        ConfigError: If these labels or examples have none of that name.
     """
-    if wanted is not None and wanted not in task.metrics:
-        raise ConfigError(f"metric: {task.kind} has no '{wanted}'.{did_you_mean(wanted, task.metrics)}")
-    return wanted or task.metrics[0]
+    known = task.measurable(validation) if isinstance(task, QuestionAnswering) else task.metrics
+    if wanted is not None and wanted not in known:
+        where = " on this validation part" if wanted in task.metrics else ""
+        raise ConfigError(f"metric: {task.kind} has no '{wanted}'{where}.{did_you_mean(wanted, known)}")
+    return wanted or known[0]
 
 
 def encode_parts(
@@ -230,7 +241,7 @@ def _prepare(
         tokenizer=tokenizer,
         task=task,
         parts=encode_parts(task, examples, tokenizer, config.max_length),
-        metric=choose_metric(task, config.metric),
+        metric=choose_metric(task, config.metric, examples["validation"]),
         config=config,
         init=init,
         place=choose_place(config.precision, pad_id=tokenizer.pad_id),

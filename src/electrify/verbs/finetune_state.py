@@ -74,7 +74,9 @@ class WorkFolder:
             before = read_json(self.folder / _REQUEST)
             for key in self._request:
                 if before.get(key) != self._request[key]:
-                    raise ConfigError(f"{self.folder}: was begun with other {key}. Give the same, or leave --resume.")
+                    raise ConfigError(
+                        f"{self.folder}: was begun with other {key}. Give the same, or remove this folder."
+                    )
         elif overwrite:
             shutil.rmtree(self.folder)
         else:

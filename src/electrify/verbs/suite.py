@@ -130,7 +130,7 @@ def run_tasks(
             resume=True,
         )
         for task in chosen
-        if not (Path(output) / row / task.name / RESULTS).exists()
+        if not _is_done(Path(output) / row / task.name, task, Path(data))
     ]
     _LOG.info("%s: %d of %d tasks are to be done.", loaded.name, len(pending), len(chosen))
     failed: dict[str, ElectrifyError] = {}
@@ -184,6 +184,12 @@ def run_together(
         resume=resume,
         overwrite=overwrite,
     )
+
+
+def _is_done(folder: Path, task: SuiteTask, data: Path) -> bool:
+    """Return whether a task has its results and all submissions whose test sets are there."""
+    submissions = [one.file for one in task.submit if (data / one.data).exists()]
+    return all((folder / name).exists() for name in (RESULTS, *submissions))
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[SuiteTask]:
@@ -257,22 +263,23 @@ def _run(job: _Job) -> None:
 
         torch.set_num_threads(job.num_threads)
     task = job.task
-    finetune(
-        job.model,
-        train=job.data / task.train,
-        validation=job.data / task.valid,
-        test=None if task.test is None else job.data / task.test,
-        output=job.folder,
-        task=task.kind,
-        init=job.init,
-        seeds=job.seeds,
-        config=job.suite.config(task, job.overrides),
-        fields=task.fields.resolve(),
-        max_bad_share=task.max_bad_share,
-        resume=job.resume,
-    )
+    if not (job.folder / RESULTS).exists():
+        finetune(
+            job.model,
+            train=job.data / task.train,
+            validation=job.data / task.valid,
+            test=None if task.test is None else job.data / task.test,
+            output=job.folder,
+            task=task.kind,
+            init=job.init,
+            seeds=job.seeds,
+            config=job.suite.config(task, job.overrides),
+            fields=task.fields.resolve(),
+            max_bad_share=task.max_bad_share,
+            resume=job.resume,
+        )
     for submission in task.submit:
-        if (job.data / submission.data).exists():
+        if (job.data / submission.data).exists() and not (job.folder / submission.file).exists():
             write_submission(
                 job.folder,
                 job.data / submission.data,

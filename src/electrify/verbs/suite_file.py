@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 
 from electrify.config import FinetuneConfig, Section
 from electrify.errors import ConfigError, did_you_mean
-from electrify.recipes import explain
+from electrify.recipes import explain, merged
 from electrify.tasks.kinds import METRICS, Fields, check_kind
 
 
@@ -89,9 +89,8 @@ class Suite(Section):
         Raises:
             ConfigError: Naming the first that is wrong.
         """
-        values = {**self.settings, **task.settings, **overrides}
-        if task.metric is not None:
-            values["metric"] = task.metric
+        own = task.settings if task.metric is None else {**task.settings, "metric": task.metric}
+        values = merged(merged(self.settings, own), overrides)
         try:
             return FinetuneConfig.model_validate(values)
         except ValidationError as problem:

@@ -118,12 +118,22 @@ def finetune_together(
         examples, rejects[one.name] = read_parts(
             one.kind, one.files, fields=one.fields, max_bad_share=one.max_bad_share
         )
-        task = build_task(one.kind, examples["train"], config)
+        own = config if one.metric is None else config.model_copy(update={"metric": one.metric})
+        task = build_task(one.kind, examples["train"], own)
         prepared.tasks[one.name] = task
         prepared.parts[one.name] = encode_parts(task, examples, prepared.tokenizer, config.max_length)
-        prepared.metrics[one.name] = choose_metric(task, one.metric)
+        prepared.metrics[one.name] = choose_metric(task, one.metric, examples["validation"])
     settings = {**config.model_dump(), "model": str(model), "temperature": temperature}
-    files = {one.name: {part: str(path) for part, path in one.files.items()} for one in tasks}
+    files = {
+        one.name: {
+            "kind": one.kind,
+            **{part: str(path) for part, path in one.files.items()},
+            "fields": (one.fields or Fields()).as_json(),
+            "metric": one.metric,
+            "max_bad_share": one.max_bad_share,
+        }
+        for one in tasks
+    }
     work = WorkFolder(target, {"settings": settings, "tasks": files, "seeds": list(seeds)})
     work.begin(resume=resume, overwrite=overwrite)
 

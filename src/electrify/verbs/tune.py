@@ -4,6 +4,7 @@ The default space is the paper's (Clark et al. 2020, appendix B): learning rate 
 validation part chooses; what is found is only as good as that part is large.
 """
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from electrify.config import FinetuneConfig
-from electrify.errors import ConfigError, ElectrifyError, did_you_mean
+from electrify.errors import ConfigError, ElectrifyError, TrainingError, did_you_mean
 from electrify.files import new_folder, refuse_existing, write_json
 from electrify.tasks.kinds import Fields
 from electrify.verbs.finetune import finetune
 
+_LOG = logging.getLogger(__name__)
 SPACE: dict[str, tuple[float, ...]] = {
     "learning_rate": (3e-5, 5e-5, 1e-4, 1.5e-4),
     "layerwise_lr_decay": (0.9, 0.8, 0.7),
@@ -41,6 +43,8 @@ class TuneReport:
     best: Trial
     trials: list[Trial]
     """In the order in which they were tried."""
+    failed: list[dict[str, Any]]
+    """Settings with which the loss was no number."""
 
 
 def tune(
@@ -77,6 +81,7 @@ def tune(
     Raises:
         ConfigError: If the space names a setting that does not exist.
         ElectrifyError: If Optuna is not installed.
+        TrainingError: If no choice could be trained.
     """
     try:
         import optuna
@@ -98,6 +103,7 @@ def tune(
         sampler = optuna.samplers.GridSampler({name: list(values) for name, values in choices.items()}, seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trials: list[Trial] = []
+    failed: list[dict[str, Any]] = []
     metric = base.metric
 
     def run(trial: Any) -> float:
@@ -107,23 +113,30 @@ def tune(
         if known is not None:
             return known.value
         with tempfile.TemporaryDirectory() as folder:
-            report = finetune(
-                model,
-                train=train,
-                validation=validation,
-                output=Path(folder) / "out",
-                task=task,
-                seeds=seeds,
-                config=FinetuneConfig.model_validate(base.model_dump() | settings),
-                fields=fields,
-            )
+            try:
+                report = finetune(
+                    model,
+                    train=train,
+                    validation=validation,
+                    output=Path(folder) / "out",
+                    task=task,
+                    seeds=seeds,
+                    config=FinetuneConfig.model_validate(base.model_dump() | settings),
+                    fields=fields,
+                )
+            except TrainingError as problem:
+                _LOG.warning("%s: %s", settings, problem)
+                failed.append(settings)
+                raise optuna.TrialPruned from None
         metric = report.metric
         trials.append(Trial(settings, report.validation["mean"]))
         return trials[-1].value
 
     study.optimize(run, n_trials=min(num_trials, size))
+    if not trials:
+        raise TrainingError(f"all {len(failed)} choices failed. Search lower learning rates.")
     best = max(trials, key=lambda one: one.value)
-    report = TuneReport(str(target), str(metric), best, trials)
+    report = TuneReport(str(target), str(metric), best, trials, failed)
     with new_folder(target) as temporary:
         write_json(
             temporary / "results.json",
@@ -134,6 +147,7 @@ def tune(
                 "seeds": list(seeds),
                 "best": {"settings": best.settings, "value": best.value},
                 "trials": [{"settings": one.settings, "value": one.value} for one in trials],
+                "failed": failed,
             },
         )
     return report
