@@ -338,7 +338,15 @@ def test_existing_output_is_refused_and_kept(shards: Path, electra_run: Path) ->
     assert figures(electra_run) == before
 
 
-@pytest.mark.parametrize("wrong", [{"data": {"path": "no/such/folder"}}, {"model": {"num_heads": 3}}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"data": {"path": "no/such/folder"}},
+        {"model": {"num_heads": 3}},
+        {"optimizer": {"kind": "schedule-free", "ema_decay": 0.99}},
+        {"optimizer": {"kind": "schedule-free", "beta1": 0.0}},
+    ],
+)
 def test_run_that_cannot_start_does_not_destroy_the_one_it_would_replace(
     shards: Path, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:

@@ -139,6 +139,16 @@ def test_wrong_setting_is_said_once(shards: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_processes_that_cannot_start_do_not_destroy_the_run_they_would_replace(shards: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "results.json").write_text("{}")
+    options: dict[str, Any] = {"optimizer": {"kind": "lion"}, "training": {"parallel": "fsdp"}}
+    said = finish(start(shards, output, "--overwrite", processes=2, **options))
+    assert 'optimizer.kind = "lion" needs whole tensors' in said
+    assert (output / "results.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_four_processes_resume_bit_for_bit_and_train_what_one_does(

@@ -14,7 +14,13 @@ from electrify.pretraining.batches import BatchReader
 from electrify.pretraining.counters import check_counters
 from electrify.pretraining.embeddings import start_embeddings
 from electrify.pretraining.extending import factor_of_step
-from electrify.pretraining.folder import open_run, refuse_other_config, refuse_other_data, run_digest
+from electrify.pretraining.folder import (
+    empty_folder,
+    open_run,
+    refuse_other_config,
+    refuse_other_data,
+    run_digest,
+)
 from electrify.pretraining.guard import StepGuard
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.saving import StateKeeper
@@ -76,15 +82,19 @@ class Session:
         self.validation: dict[str, float] = {}
         self.warning: str | None = None
 
-    def begin(self) -> None:
+    def begin(self, *, anew: bool = False) -> None:
         """Share the weights among the processes, open the folder, and continue from the newest state in it, if any.
 
+        Args:
+            anew: Whether what is in the folder is removed, once nothing is left that could refuse the settings.
+
         Raises:
-            ConfigError: If the folder is of a run with other settings or other data.
+            ConfigError: If settings do not fit each other, or the folder is of a run with others or on other data.
             CheckpointError: If all its states are damaged.
         """
-        self.world.first_does(lambda: refuse_other_config(self.folder, self.config), self.device)
-        state = self.find_state()
+        if not anew:
+            self.world.first_does(lambda: refuse_other_config(self.folder, self.config), self.device)
+        state = None if anew else self.find_state()
         if state is None and self.start is None:
             start_embeddings(self.objective.trained(), self.shards, self.config.model)
         blocks = [block for network in self.objective.trained() for block in body_of(network).blocks]
@@ -113,6 +123,9 @@ class Session:
             world=self.world,
             is_sharded=self.parallel.kind == "fsdp",
         )
+        if anew:
+            self.world.highest([0], self.device)  # all processes have come this far
+            self.world.first_does(lambda: empty_folder(self.folder), self.device)
         self.world.first_does(self._open_folder, self.device)
         if state is not None:
             self._continue_from(state)

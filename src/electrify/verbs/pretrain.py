@@ -21,7 +21,6 @@ from electrify.files import refuse_existing, write_json
 from electrify.memory import peak_bytes
 from electrify.pretraining.evaluation import count_tokens, evaluate
 from electrify.pretraining.extending import STABLE_FOLDER, extend_run, leaves_stable_phase
-from electrify.pretraining.folder import empty_folder
 from electrify.pretraining.session import Session
 from electrify.pretraining.starting import START_FILE, Start, open_start, reopen_start
 from electrify.progress import bar, format_seconds
@@ -113,9 +112,7 @@ def pretrain(
             schedule = recipes.load_recipe(folder / "config.toml").schedule
             config = config.model_copy(update={"schedule": schedule})
         session = Session(config, shards, folder, world=world, start=start)
-        if not resume:  # only now, when nothing is wrong with what replaces it
-            world.first_does(lambda: empty_folder(folder), device)
-        return Pretraining(session, lock, memory_before=memory_before).run()
+        return Pretraining(session, lock, memory_before=memory_before).run(anew=not resume)
 
 
 def _open_start(
@@ -142,10 +139,14 @@ class Pretraining:
         self.metrics: MetricsLog | None = None
         self.signal_number = 0
 
-    def run(self) -> PretrainReport:
-        """Train to the end of the schedule and publish the networks."""
+    def run(self, *, anew: bool) -> PretrainReport:
+        """Train to the end of the schedule and publish the networks.
+
+        Args:
+            anew: As for `Session.begin`.
+        """
         session, config = self.session, self.session.config
-        session.begin()
+        session.begin(anew=anew)
         with ExitStack() as stack:
             if config.training.kernels == "plain":
                 stack.enter_context(kernels.disabled())
