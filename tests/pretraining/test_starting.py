@@ -16,6 +16,8 @@ from electrify.cli import main
 from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.models.checkpoint import load_model, read_config, save_model
 from electrify.models.electra import ElectraModel
+from electrify.training.distributed import World
+from electrify.training.optimizers import Optimizer
 from electrify.verbs.pretrain import pretrain
 
 NO_STEP = {"schedule": {"num_steps": 1, "warmup_share": 1.0}, "optimizer": {"learning_rate": 1e-12, "weight_decay": 0}}
@@ -154,6 +156,20 @@ def test_until_the_warm_up_is_over_only_what_is_new_is_trained(published, shards
     past = tensors(tmp_path / "past")
     table = "discriminator.electra.embeddings.word_embeddings.weight"
     assert not torch.equal(past[table], theirs[table])
+
+
+def test_what_waits_goes_by_the_first_process_and_not_by_its_own_clock(published, shards, tmp_path, monkeypatch):
+    folder = only(published["electra"], "discriminator", tmp_path / "single")
+    update, waited = Optimizer.update, []
+
+    def watched(optimizer: Optimizer, factor: float) -> None:
+        waited.append(optimizer.is_waiting)
+        update(optimizer, factor)
+
+    monkeypatch.setattr(Optimizer, "update", watched)
+    monkeypatch.setattr(World, "of_first", lambda _world, value, _device: value**2 if value > 0 else value)
+    start(shards, tmp_path / "run", folder, schedule={"num_steps": 10, "warmup_share": 0.4})
+    assert waited == [True] * 7 + [False] * 3  # 0.6² < 0.4 < 0.7²
 
 
 @pytest.mark.parametrize("step", [3, 5, 8])  # before the first state, at it, after it

@@ -138,6 +138,7 @@ class Pretraining:
         self.memory_before = memory_before
         self.metrics: MetricsLog | None = None
         self.signal_number = 0
+        self.progress = 0.0  # the same on all processes, which the clock's is not where minutes count
 
     def run(self, *, anew: bool) -> PretrainReport:
         """Train to the end of the schedule and publish the networks.
@@ -174,9 +175,9 @@ class Pretraining:
         return self._publish()
 
     def _agree(self, progress: float) -> float:
-        agreed = self.session.world.of_first(progress, self.session.device)
-        self.session.objective.set_progress(agreed)
-        return agreed
+        self.progress = self.session.world.of_first(progress, self.session.device)
+        self.session.objective.set_progress(self.progress)
+        return self.progress
 
     def _take_step(self, factor: float) -> None:
         session, schedule = self.session, self.session.config.schedule
@@ -191,7 +192,7 @@ class Pretraining:
             [int(reason is not None), self.stop.signal_number, int(session.keeper.is_writing)], session.device
         )
         session.window.add(result, is_good=not is_bad)
-        session.optimizer.is_waiting = schedule.start_step == 0 and session.clock.progress < schedule.warmup_share
+        session.optimizer.is_waiting = schedule.start_step == 0 and self.progress < schedule.warmup_share
         if is_bad:
             session.step.drop()
             self._handle_bad_step(number, reason or "it is bad on another process")
@@ -277,7 +278,7 @@ class Pretraining:
         session.validation = found
         if self.metrics is not None:
             self.metrics.write({"step": session.clock.step, "kind": "validation", **found})
-        if session.clock.progress >= _TROUBLE_AFTER:
+        if self.progress >= _TROUBLE_AFTER:
             trouble = session.objective.find_trouble(found, count_tokens(session.shards))
             if trouble and trouble != session.warning and session.world.is_first:
                 _LOG.warning("Step %d: %s", session.clock.step, trouble)
