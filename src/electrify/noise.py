@@ -4,6 +4,10 @@ Which positions are masked, what the generator draws and what dropout drops are 
 No generator's state exists that could be lost on a restart, and a row gets the same numbers whichever process, device
 or micro-batch works on it.
 
+A key is folded either with streams or with one kind of number that is counted (places, draws, words, networks): what
+is counted stands behind a stream of its own. Else the second draw of a row would have the key of stream 1, and two
+choices the same random number.
+
 The 64-bit mixer is SplitMix64 (Steele, Lea, Flood 2014); the 32-bit one, for dropout, is the finalizer of MurmurHash3
 (Appleby 2011) with the key put in twice, so that two keys never give shifted copies of one sequence.
 """
@@ -12,8 +16,9 @@ import torch
 from torch import Tensor
 
 MASKED_POSITIONS, SHOWN_AS_MASK, SAMPLES, DROPOUT = 1, 2, 3, 4
+NETWORKS, DRAWS = 11, 12
 RANDOM_TOKENS, CAUSAL_ROWS = 101, 102
-SPAN_LENGTHS, SPAN_PLACES, COPIED_ROWS = 201, 202, 203
+SPAN_LENGTHS, SPAN_PLACES, COPIED_ROWS, SPAN_CUTS = 201, 202, 203, 204
 CROPS, HALVES, OTHER_ROWS, PIECES = 301, 302, 303, 304
 """Streams: numbers for different purposes never come from the same key."""
 
@@ -67,6 +72,16 @@ def row_keys(seed: int, step: int, rows: Tensor) -> Tensor:
     """
     seed_key = fold(torch.zeros_like(rows), seed)
     return fold(fold(seed_key, step), rows)
+
+
+def network_keys(keys: Tensor, network: int) -> Tensor:
+    """Derive the keys of dropout in one of an objective's networks.
+
+    Args:
+        keys: One key a row, (B,) int64.
+        network: Its number, from 1; sites of dropout are numbered within a network.
+    """
+    return fold(fold(keys, NETWORKS), network)
 
 
 def uniform(keys: Tensor) -> Tensor:

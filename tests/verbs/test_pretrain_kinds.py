@@ -151,7 +151,7 @@ def test_every_kind_learns(
         tmp_path / "run",
         body="modernbert",
         model={"hidden_size": 32, "intermediate_size": 64, "generator_layer_ratio": 1.0},
-        objective={"kind": kind},
+        objective={"kind": kind, "halves_weight": 50.0},  # the discriminator's; with 1 chance decides in 150 steps
         optimizer={"learning_rate": 5e-3},
         schedule={"num_steps": 150},
         training={"batch_size": 32},

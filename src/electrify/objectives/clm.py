@@ -13,7 +13,7 @@ from torch import Tensor
 from electrify.models.causal_heads import CausalLM
 from electrify.models.heads import Network
 from electrify.models.inputs import Inputs
-from electrify.noise import fold
+from electrify.noise import network_keys
 from electrify.objectives import diagnostics
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.tokens import TokenOutput, score_hidden
@@ -80,7 +80,7 @@ class CausalLanguageModelling(Objective[CausalRows, TokenOutput]):
             totals: Predictions ("clm_loss") in the whole batch of the step.
             with_figures: Whether accuracy and entropy are computed.
         """
-        inputs = replace(rows.inputs, dropout_keys=fold(rows.keys, _DECODER) if self.training else None)
+        inputs = replace(rows.inputs, dropout_keys=network_keys(rows.keys, _DECODER) if self.training else None)
         hidden = self.decoder.hidden_states(inputs).flatten(0, 1)[rows.positions]
         scores = score_hidden(self.decoder, hidden, rows.next_ids, z_loss=self.z_loss, with_figures=with_figures)
         return TokenOutput(

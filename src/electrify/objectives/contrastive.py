@@ -19,7 +19,7 @@ from torch import Tensor
 from electrify.config import ObjectiveConfig
 from electrify.models.heads import Network
 from electrify.models.inputs import Inputs
-from electrify.noise import fold
+from electrify.noise import network_keys
 from electrify.objectives.gathering import gather_rows
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.rows import MaskedRows
@@ -97,7 +97,7 @@ class Contrastive(Objective[ViewedRows, ContrastiveOutput]):
         drawn = self.rtd.corrupt(rows, with_figures=with_figures)
         hidden = network.body(drawn.shown)
         detected = self.rtd.detect(rows, drawn, network.judge(hidden, drawn.shown), totals=totals)
-        cropped = replace(batch.cropped, dropout_keys=fold(rows.keys, _CROPPED) if self.training else None)
+        cropped = replace(batch.cropped, dropout_keys=network_keys(rows.keys, _CROPPED) if self.training else None)
         views = [(hidden, drawn.shown), (network.body(cropped), cropped)]
         vectors = torch.stack([self._vector(states, inputs) for states, inputs in views], dim=1)  # (B, 2, H)
         loss, figures = contrast(vectors, temperature=self.objective.contrast_temperature)

@@ -21,7 +21,7 @@ from torch import Tensor
 from electrify.config import ObjectiveConfig
 from electrify.models.heads import Discriminator, Network
 from electrify.models.inputs import Inputs
-from electrify.noise import fold
+from electrify.noise import network_keys
 from electrify.objectives import diagnostics
 from electrify.objectives.corruption import corrupt
 from electrify.objectives.masking import find_candidates
@@ -99,7 +99,7 @@ class Electric(Objective[ElectricRows, TokenOutput]):
         """
         rows, kept = batch.rows, batch.kept_positions
         chosen, ids = rows.masking.positions, rows.inputs.input_ids
-        noise_keys = fold(rows.keys, _NOISE) if self.training else None
+        noise_keys = network_keys(rows.keys, _NOISE) if self.training else None
         vectors = self.noise(rows.inputs, torch.cat([chosen, kept]), noise_keys)
         table, bias = self.noise.table, self.noise.bias
         drawn = predict_tokens(

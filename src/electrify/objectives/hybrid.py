@@ -15,7 +15,7 @@ from torch import Tensor
 from electrify.models.causal_heads import as_decoder
 from electrify.models.heads import Generator, Network
 from electrify.models.inputs import Inputs
-from electrify.noise import CAUSAL_ROWS, fold, uniform
+from electrify.noise import CAUSAL_ROWS, fold, network_keys, uniform
 from electrify.objectives import diagnostics
 from electrify.objectives.clm import find_next
 from electrify.objectives.objective import Counts, Figures, Objective
@@ -95,7 +95,7 @@ class HybridLanguageModelling(Objective[HybridRows, TokenOutput]):
             totals: Predictions of each kind in the whole batch of the step; a kind without any adds nothing.
             with_figures: Whether accuracies and entropies are computed.
         """
-        inputs = replace(rows.inputs, dropout_keys=fold(rows.keys, _NETWORK) if self.training else None)
+        inputs = replace(rows.inputs, dropout_keys=network_keys(rows.keys, _NETWORK) if self.training else None)
         hidden = self.network.hidden_states(inputs).flatten(0, 1)
         mlm, clm = (
             score_hidden(self.network, hidden[positions], ids, z_loss=self.z_loss, with_figures=with_figures)

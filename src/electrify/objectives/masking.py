@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from electrify.config import MaskingConfig
-from electrify.noise import MASKED_POSITIONS, RANDOM_TOKENS, SAMPLES, SHOWN_AS_MASK, fold, uniform
+from electrify.noise import DRAWS, MASKED_POSITIONS, RANDOM_TOKENS, SAMPLES, SHOWN_AS_MASK, fold, uniform
 from electrify.objectives.units import draw_units
 
 
@@ -127,7 +127,7 @@ def mask(
     positions = rows * input_ids.shape[1] + columns
     first_of_row = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     slots = torch.arange(len(rows), device=rows.device) - first_of_row  # number of the draw within its row
-    draw_keys = fold(keys[rows], slots)
+    draw_keys = fold(fold(keys, DRAWS)[rows], slots)
     shares = uniform(fold(draw_keys, SHOWN_AS_MASK))
     masked_ids = input_ids.flatten().index_fill(0, positions[shares < config.mask_token_prob], mask_id)
     if config.random_token_prob > 0:

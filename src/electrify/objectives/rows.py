@@ -8,7 +8,7 @@ from torch import Tensor
 
 from electrify.config import MaskingConfig
 from electrify.models.inputs import Inputs
-from electrify.noise import fold
+from electrify.noise import network_keys
 from electrify.objectives.difficulty import Difficulty
 from electrify.objectives.masking import Masking, mask
 from electrify.objectives.objective import Counts, Scheduled
@@ -47,7 +47,7 @@ class MaskedRows:
             network: Its number; sites of dropout are numbered within a network.
             drops: Whether dropout happens.
         """
-        return replace(self.inputs, input_ids=ids, dropout_keys=fold(self.keys, network) if drops else None)
+        return replace(self.inputs, input_ids=ids, dropout_keys=network_keys(self.keys, network) if drops else None)
 
 
 class Masker(Scheduled):

@@ -15,7 +15,7 @@ from torch import Tensor
 from electrify.models.heads import Network
 from electrify.models.inputs import Inputs
 from electrify.models.t5_heads import T5ForConditionalGeneration
-from electrify.noise import COPIED_ROWS, fold, uniform
+from electrify.noise import COPIED_ROWS, fold, network_keys, uniform
 from electrify.objectives import diagnostics
 from electrify.objectives.objective import Counts, Figures, Objective
 from electrify.objectives.span_corruption import SpanDrawer
@@ -102,7 +102,7 @@ class SpanCorruption(Objective[SpanRows, TokenOutput]):
             with_figures: Whether accuracies, entropies and the loss at hidden tokens are computed.
         """
         encoder_keys, decoder_keys = (
-            fold(rows.keys, network) if self.training else None for network in (_ENCODER, _DECODER)
+            network_keys(rows.keys, network) if self.training else None for network in (_ENCODER, _DECODER)
         )
         read = self.network.encode(replace(rows.inputs, dropout_keys=encoder_keys))
         hidden = self.network.decode(rows.written_ids, read, dropout_keys=decoder_keys).flatten(0, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from electrify.config import MaskingConfig
 from electrify.models.inputs import Inputs
-from electrify.noise import SPAN_LENGTHS, SPAN_PLACES, fold
+from electrify.noise import SPAN_CUTS, SPAN_PLACES, fold
 from electrify.objectives.masking import count_choices, draw_distinct, find_candidates
 from electrify.objectives.objective import Scheduled
 from electrify.objectives.schedules import masking_at
@@ -83,7 +83,7 @@ def _place(
     columns = torch.arange(width + 1, device=keys.device)
     # A span ends behind hidden token i if i is a cut: choosing cuts is choosing a composition.
     cut_rows, cuts = draw_distinct(
-        columns < (num_hidden - 1)[:, None], (num_spans - 1).clamp(min=0), fold(keys, SPAN_LENGTHS)
+        columns < (num_hidden - 1)[:, None], (num_spans - 1).clamp(min=0), fold(keys, SPAN_CUTS)
     )
     # Before which shown token a span stands; the last place is behind all. Different places keep spans apart.
     _, places = draw_distinct(columns <= num_shown[:, None], num_spans, fold(keys, SPAN_PLACES))

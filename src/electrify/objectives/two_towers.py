@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from electrify.models.causal_heads import CausalLM
 from electrify.models.inputs import Inputs
-from electrify.noise import fold
+from electrify.noise import network_keys
 from electrify.objectives.clm import find_next
 
 _FORWARD, _BACKWARD = 1, 2
@@ -66,7 +66,7 @@ class TwoTowers(nn.Module):
 
 
 def _keyed(inputs: Inputs, keys: Tensor | None, tower: int) -> Inputs:
-    return replace(inputs, dropout_keys=None if keys is None else fold(keys, tower))
+    return replace(inputs, dropout_keys=None if keys is None else network_keys(keys, tower))
 
 
 def _reverse(inputs: Inputs) -> Tensor:
