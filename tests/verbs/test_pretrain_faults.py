@@ -94,6 +94,19 @@ def test_bad_step_is_left_out_counted_and_repeated_by_a_resume(
         assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values()), path
 
 
+@pytest.mark.parametrize("steps", [(0, 1), (2, 3)])
+def test_line_whose_steps_were_all_bad_has_no_losses(
+    steps: tuple[int, int], shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_damaged_gradients(monkeypatch, *steps)
+    run(shards, tmp_path / "run")
+    lines = {one["step"]: one for one in figures(tmp_path / "run") if one["kind"] == "train"}
+    empty = lines.pop(steps[1] + 1)
+    assert (empty["bad_steps"], empty["tokens"] > 0) == (2, True)
+    assert not {"disc_loss", "gen_accuracy", "grad_norm"} & empty.keys()
+    assert all({"disc_loss", "gen_accuracy", "grad_norm"} <= line.keys() for line in lines.values())
+
+
 def test_bad_step_ends_a_run_that_puts_up_with_none(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

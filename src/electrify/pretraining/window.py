@@ -13,7 +13,7 @@ class Window:
 
     Attributes:
         tokens_seen: Real tokens since the run began; not set back.
-        last: The last step added.
+        last: The last good step of this line; None if all were bad.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Window:
 
     def clear(self) -> None:
         """Begin the next line."""
-        self._sums, self._counts = {}, {}
+        self._sums, self._counts, self.last = {}, {}, None
 
     def losses(self) -> dict[str, float]:
         """Return the mean of each loss over its terms; waits for the device."""

@@ -238,7 +238,6 @@ class Pretraining:
         session.window.clear()
         if self.metrics is None:
             return
-        assert last is not None
         clock, speed = session.clock, session.tokens_per_s()
         self.metrics.write(
             {
@@ -247,8 +246,8 @@ class Pretraining:
                 "epoch": session.batches.epoch_of(clock.step),
                 "tokens": session.window.tokens_seen,
                 **losses,
-                **(session.objective.diagnose(last.figures) if last.figures else {}),
-                "grad_norm": float(last.grad_norm),
+                **(session.objective.diagnose(last.figures) if last and last.figures else {}),
+                **({"grad_norm": float(last.grad_norm)} if last else {}),
                 "learning_rate": session.config.optimizer.learning_rate * session.factor,
                 "bad_steps": session.guard.num_bad,
                 "skipped_steps": session.guard.num_skipped,
