@@ -53,6 +53,27 @@ def test_from_the_stable_phase_it_becomes_the_longer_run_bit_for_bit(body, shard
     )
 
 
+MOVING = [
+    ("masking", {"mask_prob_end": 0.4}),
+    ("objective", {"disc_weight_start": 1.0}),
+    ("objective", {"temperature_start": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("section", "values"), MOVING)
+def test_it_is_said_where_something_else_moves_over_the_run(section, values, shards, tmp_path, caplog):
+    folder = tmp_path / "run"
+    run(shards, folder, schedule={**STABLE, "num_steps": 8, "warmup_share": 0.25}, **{section: values})
+    extend(folder, 8)
+    (line,) = [one.message for one in caplog.records if "not, bit for bit, that of one longer run" in one.message]
+    assert line.startswith(f"{section}.{next(iter(values))} moved")
+
+
+def test_nothing_is_said_where_only_the_learning_rate_moves(copy, caplog):
+    extend(copy, 16)
+    assert "bit for bit" not in caplog.text
+
+
 def test_it_can_be_extended_again(copy, shards, tmp_path):
     extend(copy, 16)
     extend(copy, 32)

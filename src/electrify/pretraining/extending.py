@@ -1,7 +1,8 @@
 """More steps for a run that is finished.
 
 Where the learning rate was at its peak until it fell at the end (warm-up–stable–decay, Hu et al. 2024), the run goes on
-from the state before the fall, kept in `stable/`: it becomes the longer run that it would have been, without a seam.
+from the state before the fall, kept in `stable/`: it becomes the longer run that it would have been, without a seam,
+unless something beside the learning rate moves over the whole run (`masking.mask_prob_end` and the like).
 With any other schedule the learning rate has come down to zero; the run goes on from its end with a second warm-up and
 a second fall (re-warming, Ibrahim et al. 2024, arXiv 2403.08763).
 """
@@ -19,6 +20,8 @@ from electrify.training.schedules import learning_rate_factor
 
 _LOG = logging.getLogger(__name__)
 STABLE_FOLDER = "stable"
+_MOVES_OVER_ALL = ("masking.mask_prob_end", "objective.disc_weight_start", "objective.temperature_start")
+"""Settings of what depends on the share of a run that is done, so on how long it is, in the stable phase too."""
 
 
 def extend_run(folder: Path, config: PretrainConfig, *, num_steps: int) -> PretrainConfig:
@@ -47,6 +50,7 @@ def extend_run(folder: Path, config: PretrainConfig, *, num_steps: int) -> Pretr
         schedule = _prolonged(config.schedule, finished, num_steps)
         save_state(folder / "state", stable, keep_last=config.checkpoint.keep_last)
         _LOG.info("Going on from step %d, where the learning rate was at its peak.", stable.step)
+        _warn_of_seam(config)
     else:
         steps = {"start_step": finished, "num_steps": finished + num_steps, "budget_minutes": None}
         schedule = config.schedule.model_copy(update=steps)
@@ -71,6 +75,16 @@ def factor_of_step(schedule: ScheduleConfig, step: int) -> float:
     """Return the factor on the learning rate that a step of a run without a time budget had; 0 before the first."""
     length = schedule.num_steps - schedule.start_step
     return learning_rate_factor((step - schedule.start_step) / length, schedule) if step >= schedule.start_step else 0.0
+
+
+def _warn_of_seam(config: PretrainConfig) -> None:
+    places = {name: name.split(".") for name in _MOVES_OVER_ALL}
+    moving = [name for name, (section, key) in places.items() if getattr(getattr(config, section), key) is not None]
+    if moving:
+        _LOG.warning(
+            "%s moved as in the shorter run until here: the result is not, bit for bit, that of one longer run.",
+            " and ".join(moving),
+        )
 
 
 def _finished_steps(folder: Path, schedule: ScheduleConfig) -> int:
