@@ -200,8 +200,12 @@ def test_what_is_new_is_new_every_time(kind: str, new: tuple[str, ...], pairs: d
 def test_what_does_not_fit_is_said_in_one_line(pairs: dict[str, Path], shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.hidden_size = 32, the folder's is 16\."):
         start(shards, tmp_path / "run", "mlm", pairs["electra"], model={"hidden_size": 32})
+    frozen = {"objective": {"freeze_generator": True}}
+    with pytest.raises(ConfigError, match=r'"mlm" does not read objective.freeze_generator; set it to false\.'):
+        start(shards, tmp_path / "run", "mlm", pairs["electra"], **frozen)
+    apart = {"embedding_sharing": "none", "share_layers": False}
     with pytest.raises(ConfigError, match=r"freeze_generator: .* has no generator"):
-        start(shards, tmp_path / "run", "mlm", pairs["electra"], objective={"freeze_generator": True})
+        start(shards, tmp_path / "run", "rtd", pairs["electra"] / "discriminator", **frozen, model=apart)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="neither a run with encoder/, discriminator/, scorer/, decoder/ or gen"):
         start(shards, tmp_path / "run", "mlm", tmp_path / "empty")

@@ -111,6 +111,12 @@ def test_kinds_refuse_what_they_would_pass_over(kind: str, shards: Path, tmp_pat
             run(shards, tmp_path / "run", objective={"kind": kind, "z_loss": 1e-4})
 
 
+@pytest.mark.parametrize("kind", ["mlm", "clm", "span", "hybrid", "replace-mlm", "all-tokens-mlm", "electric"])
+def test_kinds_without_a_discriminator_beside_a_generator_freeze_none(kind: str, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f'"{kind}" does not read objective.freeze_generator; set it to false'):
+        run(shards, tmp_path / "run", objective={"kind": kind, "freeze_generator": True})
+
+
 def test_batch_and_mask_rate_grow_in_a_run_and_held_out_rows_stay_as_they_are(shards: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"schedule": {"num_steps": 6}, "logging": {"every_steps": 1, "tensorboard": False}}
     run(shards, tmp_path / "plain", **options, optimizer={"learning_rate": 1e-12})

@@ -79,13 +79,23 @@ def assemble_halves(config: PretrainConfig, tokenizer: Tokenizer, networks: Netw
 
 
 def assemble_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> MaskedLanguageModelling:
-    """Let one network fill in what is hidden."""
+    """Let one network fill in what is hidden.
+
+    Raises:
+        ConfigError: If a setting is not for this kind.
+    """
+    _refuse_unread(config, "objective.freeze_generator")
     masker = build_masker(config, tokenizer)
     return MaskedLanguageModelling(networks["encoder"], masker=masker, z_loss=config.objective.z_loss)
 
 
 def assemble_clm(config: PretrainConfig, _tokenizer: Tokenizer, networks: Networks) -> CausalLanguageModelling:
-    """Let one network predict the next token."""
+    """Let one network predict the next token.
+
+    Raises:
+        ConfigError: If a setting is not for this kind.
+    """
+    _refuse_unread(config, "objective.freeze_generator")
     return CausalLanguageModelling(networks["decoder"], z_loss=config.objective.z_loss)
 
 
@@ -96,7 +106,7 @@ def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networ
         ConfigError: If positions are drawn with replacement, layers are to be alike, or a setting is not for this kind.
     """
     _require_distinct(config)
-    _refuse_unread(config, "masking.adaptive", "objective.z_loss")
+    _refuse_unread(config, "masking.adaptive", "objective.z_loss", "objective.freeze_generator")
     if config.model.layers_alike:
         raise ConfigError('model.layers_alike is not for objective.kind = "span", whose layers are of two kinds.')
     extended = tokenizer.with_special_tokens(SENTINELS)
@@ -117,21 +127,31 @@ def assemble_hybrid(config: PretrainConfig, tokenizer: Tokenizer, networks: Netw
     Raises:
         ConfigError: If a setting is not for this kind.
     """
-    _refuse_unread(config, "masking.adaptive")
+    _refuse_unread(config, "masking.adaptive", "objective.freeze_generator")
     masker = build_masker(config, tokenizer)
     share, z_loss = config.objective.causal_share, config.objective.z_loss
     return HybridLanguageModelling(networks["encoder"], masker=masker, causal_share=share, z_loss=z_loss)
 
 
 def assemble_replace_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> ReplaceMLM:
-    """Put a generator and an encoder with a head over the vocabulary together."""
+    """Put a generator and an encoder with a head over the vocabulary together.
+
+    Raises:
+        ConfigError: If a setting is not for this kind.
+    """
+    _refuse_unread(config, "objective.freeze_generator")
     generator, encoder = networks["generator"], networks["encoder"]
     _share(config, generator, encoder)
     return ReplaceMLM(generator, encoder, masker=build_masker(config, tokenizer), objective=config.objective)
 
 
 def assemble_all_tokens_mlm(config: PretrainConfig, tokenizer: Tokenizer, networks: Networks) -> AllTokensMLM:
-    """Put a generator and an encoder with a head over the vocabulary and a gate that copies together."""
+    """Put a generator and an encoder with a head over the vocabulary and a gate that copies together.
+
+    Raises:
+        ConfigError: If a setting is not for this kind.
+    """
+    _refuse_unread(config, "objective.freeze_generator")
     generator, encoder = networks["generator"], networks["encoder"]
     _share(config, generator, encoder)
     with seeded(config):
@@ -145,7 +165,7 @@ def assemble_electric(config: PretrainConfig, tokenizer: Tokenizer, networks: Ne
         ConfigError: If tokens can be drawn more than once, or a setting is not for this kind.
     """
     _require_distinct(config)
-    _refuse_unread(config, "masking.adaptive", "objective.z_loss")
+    _refuse_unread(config, "masking.adaptive", "objective.z_loss", "objective.freeze_generator")
     scorer, forwards, backwards = networks["scorer"], networks["forwards"], networks["backwards"]
     has_values = config.init_from is not None
     share_embeddings(forwards, scorer, config.model.embedding_sharing, keeps_values=has_values)
@@ -180,11 +200,12 @@ def build_masker(config: PretrainConfig, tokenizer: Tokenizer) -> Masker:
 
 
 def _refuse_unread(config: PretrainConfig, *settings: str) -> None:
-    """Raise if a setting is above 0 that this kind of objective would pass over."""
+    """Raise if a setting is true or above 0 that this kind of objective would pass over."""
     for setting in settings:
         section, key = setting.split(".")
-        if getattr(getattr(config, section), key):
-            raise ConfigError(f'objective.kind = "{config.objective.kind}" does not read {setting}; set it to 0.')
+        if value := getattr(getattr(config, section), key):
+            off = "false" if value is True else "0"
+            raise ConfigError(f'objective.kind = "{config.objective.kind}" does not read {setting}; set it to {off}.')
 
 
 def _require_distinct(config: PretrainConfig) -> None:

@@ -136,8 +136,6 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Sta
         ConfigError: If a generator is to stay as it is, and there is none.
     """
     config = start.config
-    if config.objective.freeze_generator and "generator" not in start.source:
-        raise ConfigError(f"objective.freeze_generator: {config.init_from} has no generator.")
     networks = build_networks(config, start.configs)
     first = next(iter(networks))
     # Kept alive, also those that sharing drops: an id is that of one object only while the object lives.
@@ -150,6 +148,8 @@ def build_started(start: Start, tokenizer: Tokenizer) -> tuple[AnyObjective, Sta
     lines = [f"{role}: {_describe(start, role, network)}." for role, network in networks.items()]
     objective = OBJECTIVES[config.objective.kind].assemble(config, tokenizer, networks)
     share_within(config, objective)
+    if config.objective.freeze_generator and "generator" not in start.source:
+        raise ConfigError(f"objective.freeze_generator: {config.init_from} has no generator.")
     if not start.loaded:
         return objective, start
     old += [part.delta for part in objective.modules() if isinstance(part, DisentangledEmbedding)]
