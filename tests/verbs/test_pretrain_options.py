@@ -162,6 +162,22 @@ def test_short_rows_hold_the_same_tokens_and_their_special_ones_are_counted(shar
     assert [after - before for before, after in pairwise(seen)] == [8 * (22 + 2 * pieces) for pieces in (4, 2, 2, 1)]
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "steps"),
+    [
+        ("training", {"batch_size_start": 2}, "training.batch_warmup_steps = 0"),
+        ("schedule", {"length_start": 8}, "schedule.length_warmup_steps = 0"),
+    ],
+)
+def test_growth_over_no_steps_is_refused(
+    section: str, values: dict[str, int], steps: str, shards: Path, tmp_path: Path
+) -> None:
+    (name, value), *_ = values.items()
+    with pytest.raises(ConfigError, match=rf"{section}\.{name} = {value} has no effect with {steps}"):
+        run(shards, tmp_path / "run", **{section: values})
+    assert not (tmp_path / "run").exists()
+
+
 def test_rows_that_can_not_be_cut_are_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"length_start = 99, but the rows of .* have 24"):
         run(shards, tmp_path / "run", schedule={"length_start": 99})

@@ -103,13 +103,19 @@ class BatchReader:
 
 
 def _refuse(config: PretrainConfig, shards: ShardFolder, objective: AnyObjective) -> None:
-    """Raise ConfigError if rows can not be mixed or cut as asked for."""
+    """Raise ConfigError if rows can not be mixed or cut, or the batch can not grow, as asked for."""
     kind, start = config.objective.kind, config.schedule.length_start
     has_segments = shards.manifest["settings"]["pack"] == "segments"
     if objective.needs_others and has_segments:
         raise ConfigError(
             f'{shards.path}: prepared with --pack segments, but objective.kind = "{kind}" makes pairs of segments '
             "itself. Prepare with --pack pieces."
+        )
+    training = config.training
+    if training.batch_size_start not in (None, training.batch_size) and not training.batch_warmup_steps:
+        raise ConfigError(
+            f"training.batch_size_start = {training.batch_size_start} has no effect with training.batch_warmup_steps = "
+            "0. Set the steps over which the batch grows, or leave it out."
         )
     if start is None:
         return
@@ -119,6 +125,11 @@ def _refuse(config: PretrainConfig, shards: ShardFolder, objective: AnyObjective
         raise ConfigError(f'objective.kind = "{kind}" cuts rows itself; leave out schedule.length_start.')
     if start > shards.max_length:
         raise ConfigError(f"schedule.length_start = {start}, but the rows of {shards.path} have {shards.max_length}.")
+    if start < shards.max_length and not config.schedule.length_warmup_steps:
+        raise ConfigError(
+            f"schedule.length_start = {start} has no effect with schedule.length_warmup_steps = 0. Set the steps over "
+            "which the rows grow, or leave it out."
+        )
 
 
 def draw_others(rows: NDArray[np.int64], keys: Tensor, *, num_rows: int) -> NDArray[np.int64]:
