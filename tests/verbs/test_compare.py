@@ -317,6 +317,24 @@ def test_mistake_in_a_comparison_is_named(change: tuple[str, str], message: str,
         load_comparison(tmp_path / "comparison.toml")
 
 
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ('optimizer = { kind = "schedule-free", ema_decay = 0.9 }', "is an average already; leave out"),
+        ('objective = { kind = "hybrid" }\nmasking = { adaptive = 0.5 }', "does not read masking.adaptive"),
+        ("training = { batch_size_start = 2 }", "training.batch_size_start = 2 has no effect"),
+    ],
+)
+def test_variant_that_can_not_be_trained_is_named_before_training(
+    variant: str, message: str, toys: Path, shards: Path, tmp_path: Path
+) -> None:
+    wrong = toys / "wrong.toml"
+    wrong.write_text(f'{COMPARISON}\n[[variant]]\nname = "wrong"\n{variant}\n')
+    with pytest.raises(ConfigError, match=f"variant wrong: .*{message}"):
+        compare(wrong, data=shards, tasks=toys, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_comparison_or_missing_file_is_named_before_training(toys: Path, shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no comparison 'objective'.*Did you mean 'objectives'"):
         load_comparison("objective")

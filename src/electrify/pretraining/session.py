@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
@@ -47,13 +48,21 @@ class Session:
         folder: The run's folder.
         world: The processes that work on it.
         start: Published networks to start from; None builds new ones.
+        device: Where it is trained; chosen if not given.
 
     Raises:
         ConfigError: If sizes do not fit each other, or the data.
     """
 
     def __init__(
-        self, config: PretrainConfig, shards: ShardFolder, folder: Path, *, world: World, start: Start | None = None
+        self,
+        config: PretrainConfig,
+        shards: ShardFolder,
+        folder: Path,
+        *,
+        world: World,
+        start: Start | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if shards.max_length > config.model.max_positions:
             raise ConfigError(
@@ -65,7 +74,7 @@ class Session:
         self.folder = folder
         self.world = world
         self.start = start
-        self.device = choose_device()
+        self.device = device or choose_device()
         self.dtype = resolve_precision(config.training.precision, self.device)
         objective: AnyObjective
         if start is None:
@@ -81,6 +90,15 @@ class Session:
         self.tokens_before = 0
         self.validation: dict[str, float] = {}
         self.warning: str | None = None
+
+    def build_optimizer(self) -> Optimizer:
+        """Return a new optimizer of the objective's parameters.
+
+        Raises:
+            ConfigError: If its settings do not fit each other.
+        """
+        groups = group_parameters(self.objective, self.start)
+        return Optimizer(groups, self.config.optimizer, inner=find_inner(self.objective))
 
     def begin(self, *, anew: bool = False) -> None:
         """Share the weights among the processes, open the folder, and continue from the newest state in it, if any.
@@ -109,9 +127,7 @@ class Session:
             raise ConfigError('model.layers_alike needs whole tensors; set training.parallel = "ddp".')
         if self.parallel.kind == "fsdp" and self.config.masking.adaptive:
             raise ConfigError('masking.adaptive needs whole tensors; set training.parallel = "ddp".')
-        self.optimizer = Optimizer(
-            group_parameters(self.objective, self.start), self.config.optimizer, inner=find_inner(self.objective)
-        )
+        self.optimizer = self.build_optimizer()
         self.step = TrainingStep(
             self.objective, self.optimizer, self.batches, parallel=self.parallel, world=self.world, dtype=self.dtype
         )

@@ -13,15 +13,19 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from electrify.data.shards import ShardFolder, open_shards
-from electrify.errors import ConfigError
+from electrify.errors import ConfigError, ElectrifyError
 from electrify.files import digest_text, read_json, write_json
 from electrify.pretraining.folder import refuse_other_config
+from electrify.pretraining.session import Session
 from electrify.progress import bar
 from electrify.runs import read_metrics
 from electrify.tasks.bootstrap import Drawn, draw_scores
 from electrify.tasks.judgement import Judgement, read_columns
 from electrify.tasks.kinds import formula_of
+from electrify.training.distributed import World
 from electrify.verbs.apart import RESULTS, Judging, Work, run_apart
 from electrify.verbs.comparison_file import ComparisonPlan, load_comparison
 from electrify.verbs.comparison_plan import PlannedRun, plan_run
@@ -62,6 +66,7 @@ def compare(
         )
     planned = [plan_run(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
     _require_files(suite, Path(tasks))
+    _try_out(planned, shards)
     _claim(folder, plan, suite, shards)
     for one in planned[:: len(plan.seeds)]:
         steps = "as many steps as fit" if plan.budget.minutes else f"{one.config.schedule.num_steps:,} steps"
@@ -100,6 +105,16 @@ def _require_files(suite: Suite, tasks: Path) -> None:
                 raise ConfigError(
                     f"{tasks / name}: there is no such file, which task {task.name} of {suite.name} needs."
                 )
+
+
+def _try_out(planned: Sequence[PlannedRun], shards: ShardFolder) -> None:
+    """Build what is trained of each variant that is not done, so that a wrong setting is said before any training."""
+    waiting = {one.variant.name: one for one in planned if not (one.folder / RESULTS).exists()}
+    for name, one in waiting.items():
+        try:
+            Session(one.config, shards, one.folder, world=World(), device=torch.device("cpu")).build_optimizer()
+        except ElectrifyError as problem:
+            raise type(problem)(f"variant {name}: {problem}") from None
 
 
 def _claim(folder: Path, plan: ComparisonPlan, suite: Suite, shards: ShardFolder) -> None:
