@@ -335,6 +335,19 @@ def test_variant_that_can_not_be_trained_is_named_before_training(
     assert not (tmp_path / "out").exists()
 
 
+def test_scores_of_a_run_that_was_removed_are_not_those_of_a_new_one(
+    whole: Any, toys: Path, shards: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "copy"
+    shutil.copytree(whole.output, output)
+    shutil.rmtree(output / "runs/mlm/seed-0")
+    old = json.loads((output / "scores/mlm.seed-0/animals/results.json").read_text())
+    old["validation_metrics"]["accuracy"]["mean"] = 2.0  # as if of another network
+    (output / "scores/mlm.seed-0/animals/results.json").write_text(json.dumps(old))
+    again = compare(toys / "comparison.toml", data=shards, tasks=toys, output=output)
+    assert results(again) == results(whole)
+
+
 def test_unknown_comparison_or_missing_file_is_named_before_training(toys: Path, shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no comparison 'objective'.*Did you mean 'objectives'"):
         load_comparison("objective")

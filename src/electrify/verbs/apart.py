@@ -13,6 +13,7 @@ import ctypes
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ import torch
 from electrify import progress
 from electrify.errors import ElectrifyError, RunStopped, TrainingError
 from electrify.files import read_json
+from electrify.training.checkpoints import list_states
 from electrify.training.signals import listen
 from electrify.verbs.pretrain import pretrain
 from electrify.verbs.suite import run_tasks
@@ -164,10 +166,20 @@ class _Child:
 def _do(work: Work) -> None:
     folder = Path(work.output)
     if not (folder / RESULTS).exists():
+        if work.judging is not None and not list_states(folder / "state"):
+            _forget_scores(work.judging)
         pretrain(work.recipe, output=folder, overrides=work.overrides, resume=True)
     if work.judging is not None:
         network = folder / str(read_json(folder / RESULTS)["networks"][0])
         run_tasks(network, **asdict(work.judging))
+
+
+def _forget_scores(judging: Judging) -> None:
+    """Remove the scores of an earlier run of this name: the one that begins now may be of other settings."""
+    scores = Path(judging.output) / judging.name
+    if scores.is_dir():
+        _LOG.info("%s: the scores of a run that is no longer there are removed.", scores)
+        shutil.rmtree(scores)
 
 
 def main() -> None:
