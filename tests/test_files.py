@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from electrify.files import (
     new_folder,
     read_json,
     refuse_existing,
+    refuse_existing_file,
     write_json,
     write_text,
 )
@@ -64,6 +67,66 @@ def test_what_a_killed_attempt_left_does_not_reach_the_result(tmp_path: Path) ->
         (temporary / "new.txt").write_text("new")
     assert names(tmp_path / "result") == ["new.txt"]
     assert names(tmp_path) == ["result"]
+
+
+def test_link_to_a_folder_stays_and_what_it_leads_to_is_replaced(old: Path) -> None:
+    link = old.parent / "link"
+    link.symlink_to(old)
+    with new_folder(link) as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert link.is_symlink()
+    assert names(old) == ["new.txt"]
+    assert names(old.parent) == ["link", "result"]
+
+
+def killed_while_replacing(target: Path, monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:
+    """Replace a folder in a process of its own that is killed after so many renames."""
+    with monkeypatch.context() as patch:
+        rename, remove, num_renames = Path.rename, shutil.rmtree, 0
+
+        def rename_or_die(path: Path, other: Path) -> Path:
+            nonlocal num_renames
+            if num_renames == after:
+                os._exit(9)
+            num_renames += 1
+            return rename(path, other)
+
+        def remove_or_die(path: Path, **settings: bool) -> None:
+            if num_renames == after > 0:
+                os._exit(9)
+            remove(path, **settings)
+
+        patch.setattr(Path, "rename", rename_or_die)
+        patch.setattr("shutil.rmtree", remove_or_die)
+        child = os.fork()
+        if not child:
+            try:
+                with new_folder(target) as temporary:
+                    (temporary / "new.txt").write_text("new")
+            finally:
+                os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize(("after", "expected"), [(0, ["old.txt"]), (1, ["old.txt"]), (2, ["new.txt"])])
+@pytest.mark.filterwarnings("ignore:This process")  # forks while it has threads
+def test_killed_replacement_keeps_one_version_whole(
+    old: Path, after: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_while_replacing(old, monkeypatch, after=after)
+    with pytest.raises(DataError, match="exists already"):
+        refuse_existing(old, overwrite=False)
+    assert names(old) == expected
+    killed_while_replacing(old, monkeypatch, after=after)
+
+    def fail() -> None:
+        with new_folder(old):
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        fail()
+    assert names(old) == expected
+    assert names(old.parent) == ["result"]
 
 
 def test_text_is_written_in_one_step_with_line_feeds(tmp_path: Path) -> None:
@@ -130,3 +193,27 @@ def test_output_that_loses_nothing_is_allowed(old: Path) -> None:
     refuse_existing(old.parent / "other", overwrite=False)
     (old / "old.txt").unlink()
     refuse_existing(old, overwrite=False)  # an empty folder
+
+
+def test_file_in_the_place_of_a_folder_is_refused_even_with_overwrite(old: Path) -> None:
+    with pytest.raises(DataError, match=r"old.txt: a file"):
+        refuse_existing(old / "old.txt", overwrite=True)
+
+
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_folder_around_the_working_directory_is_not_replaced(
+    old: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(old)
+    with pytest.raises(DataError, match="working directory"):
+        refuse_existing(Path(name), overwrite=True)
+    refuse_existing(Path("."), overwrite=True, is_filled_in_place=True)
+
+
+def test_file_that_would_replace_something_is_refused(old: Path) -> None:
+    with pytest.raises(DataError, match="exists already"):
+        refuse_existing_file(old / "old.txt", overwrite=False)
+    with pytest.raises(DataError, match=r"result: a folder"):
+        refuse_existing_file(old, overwrite=True)
+    refuse_existing_file(old / "old.txt", overwrite=True)
+    refuse_existing_file(old / "new.txt", overwrite=False)

@@ -1,7 +1,8 @@
 """Files and folders that are either complete or not there.
 
 What is written goes to a temporary name beside the target, is flushed to the disk, and is renamed in one step, so a
-reader never meets half a file and a killed process leaves the old version intact.
+reader never meets half a file and a killed process leaves the old version intact: a file under its name, a folder there
+or, between two renames, beside it.
 """
 
 import json
@@ -18,6 +19,7 @@ from electrify.errors import DataError, ElectrifyError
 
 MANIFEST = "manifest.json"
 _TEMPORARY_SUFFIX = ".tmp"
+_ASIDE_SUFFIX = ".old.tmp"  # of a folder that is being replaced
 _CHUNK_BYTES = 1 << 20
 _HIGHEST_TEXT_BYTES = 64 << 20
 """No file of settings is larger; a vocabulary of a million tokens takes 40 MB in `tokenizer.json`."""
@@ -180,26 +182,60 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def refuse_existing(folder: Path, *, overwrite: bool) -> None:
-    """Stop before work whose result would replace something.
+def refuse_existing(folder: Path, *, overwrite: bool, is_filled_in_place: bool = False) -> None:
+    """Stop before work whose result would replace something, or could not be put where it is wanted.
+
+    What a killed replacement moved aside is put back first; see `new_folder`.
+
+    Args:
+        folder: The folder to make.
+        overwrite: Whether what is there may be replaced.
+        is_filled_in_place: Whether the work writes into the folder instead of replacing it whole.
 
     Raises:
-        DataError: If `folder` exists, is not an empty folder, and `overwrite` is not given.
+        DataError: If `folder` exists, is not an empty folder, and `overwrite` is not given; if it is a file; or if it
+            can not be replaced, as the folder that this process runs in.
     """
-    if overwrite or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    _put_back(Path(os.path.realpath(folder)))
+    if not folder.exists():
         return
-    raise DataError(f"{folder}: exists already. Choose another --output, or pass --overwrite to replace it.")
+    if not overwrite and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: exists already. Choose another --output, or pass --overwrite to replace it.")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: a file, where a folder is to be made. Choose another --output.")
+    if is_filled_in_place:
+        return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise DataError(f"{folder}: the working directory lies in it, so it is not replaced. Choose another --output.")
+    if folder.is_mount():
+        raise DataError(f"{folder}: a mount point, which cannot be replaced. Choose a folder in it as --output.")
+
+
+def refuse_existing_file(path: Path, *, overwrite: bool) -> None:
+    """Stop before work whose result, one file, would replace something.
+
+    Raises:
+        DataError: If `path` is a folder, or exists and `overwrite` is not given.
+    """
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, where a file is to be made. Choose another --output.")
+    if path.exists() and not overwrite:
+        raise DataError(f"{path}: exists already. Choose another --output, or pass --overwrite to replace it.")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that takes the target's name when the block ends without an error.
 
-    An existing target is replaced only then. What an earlier, killed attempt left behind is removed.
+    An existing target is replaced only then: it is moved aside, the new folder takes its name, and it is removed. A
+    process killed between these leaves the old one beside its name, and the next call for the target, or
+    `refuse_existing`, puts it back. What an earlier, killed attempt left behind is removed.
 
     Args:
-        target: The folder to make; its parents are made as needed.
+        target: The folder to make; its parents are made as needed. A link stays, and what it leads to is replaced.
     """
+    target = Path(os.path.realpath(target))
+    _put_back(target)
     temporary = target.with_name(target.name + _TEMPORARY_SUFFIX)
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -208,8 +244,24 @@ def new_folder(target: Path) -> Iterator[Path]:
         yield temporary
         sync_folder(temporary)
         if target.exists():
-            shutil.rmtree(target)
+            target.rename(_aside(target))
         temporary.rename(target)
     except BaseException:
+        _put_back(target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    shutil.rmtree(_aside(target), ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(target.name + _ASIDE_SUFFIX)
+
+
+def _put_back(target: Path) -> None:
+    """Undo a replacement that did not come to its end, or finish it if only the old folder is still to be removed."""
+    if not target.name or not _aside(target).exists():
+        return
+    if target.exists():
+        shutil.rmtree(_aside(target))
+    else:
+        _aside(target).rename(target)

@@ -16,7 +16,7 @@ from electrify.data.labelled import Example, TextFields, read_examples
 from electrify.data.tokenizer import Encoded, Tokenizer
 from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError
-from electrify.files import refuse_existing, write_text
+from electrify.files import refuse_existing_file, write_text
 from electrify.models.checkpoint import read_config, resolve_folder
 from electrify.models.heads import Generator
 from electrify.tasks.batches import Place, choose_place, split_units
@@ -74,7 +74,7 @@ def augment(
     if not 0 < share < 1 or copies < 1 or temperature <= 0:
         raise ConfigError("share must be in (0, 1), copies at least 1 and temperature above 0.")
     target = Path(output)
-    refuse_existing(target, overwrite=overwrite)
+    refuse_existing_file(target, overwrite=overwrite)
     folder = resolve_folder(generator)
     tokenizer = load_tokenizer(folder)
     place = choose_place("auto", pad_id=tokenizer.pad_id)

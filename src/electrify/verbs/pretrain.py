@@ -96,7 +96,7 @@ def pretrain(
         resume = resume or extend is not None or is_restart
         device = choose_device()
         if not resume:
-            world.first_does(lambda: refuse_existing(folder, overwrite=overwrite), device)
+            world.first_does(lambda: refuse_existing(folder, overwrite=overwrite, is_filled_in_place=True), device)
         lock = RunLock(folder, takes_over=is_restart)
         world.first_does(lambda: stack.enter_context(lock), device)
         world.first_does(lambda: open_shards(path, verify=verify), device)
