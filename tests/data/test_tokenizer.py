@@ -6,7 +6,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models
-from transformers import AutoTokenizer, ElectraConfig, ModernBertConfig
+from transformers import AutoTokenizer, BertTokenizer, ElectraConfig, ModernBertConfig
 
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, longest_first
 from electrify.data.tokenizer_files import from_vocabulary, load_tokenizer
@@ -14,6 +14,7 @@ from electrify.errors import ConfigError, DataError
 
 LETTERS = [chr(code) for code in range(33, 127)] + list("äöüßéàçİıŞ中文字日本語한국") + ["😀", "👍", "\u2028"]
 VOCABULARY = [*SPECIAL_TOKENS, *LETTERS, *[f"##{letter}" for letter in LETTERS], "the", "then", "##en", "Mask", "mask"]
+DIGITS = {"type": "Digits", "individual_digits": True}
 NASTY = [
     "Crème brûlée à l'été, NAÏVE Façade",
     "中文字 mixed with 日本語 and 한국",
@@ -51,6 +52,29 @@ def test_saved_folder_gives_the_same_ids_in_transformers(
                 assert ours.input_ids == expected["input_ids"]
                 assert ours.token_type_ids == expected.get("token_type_ids", ours.token_type_ids)
     assert ("token_type_ids" in theirs("a", "b")) == isinstance(config, ElectraConfig)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("normalizer", {"clean_text": False}),
+        ("normalizer", {"handle_chinese_chars": False}),
+        ("model", {"max_input_chars_per_word": 3}),
+        ("pre_tokenizer", {"type": "WhitespaceSplit"}),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "BertPreTokenizer"}, DIGITS]}),
+    ],
+)
+def test_changed_tokenizer_gives_the_same_ids_in_transformers(
+    tmp_path: Path, part: str, changes: dict[str, object]
+) -> None:
+    state = json.loads(from_vocabulary([*VOCABULARY, "19", "##\x7f", "\x7f"], is_cased=False).to_json())
+    state[part] |= changes
+    changed = Tokenizer.from_json(json.dumps(state))
+    ElectraConfig().save_pretrained(tmp_path)
+    changed.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    for text in ["in 1984", "then", "中文", "a-b", *NASTY]:
+        assert changed.encode([text], max_length=400)[0].input_ids == theirs(text)["input_ids"]
 
 
 def test_saved_folder_states_how_words_are_normalised(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -187,3 +211,36 @@ def test_new_special_tokens_come_behind_all_others_and_known_ones_keep_their_ids
     theirs = AutoTokenizer.from_pretrained(tmp_path)
     assert theirs(text)["input_ids"] == load_tokenizer(tmp_path).encode([text], max_length=20)[0].input_ids == ids
     assert theirs.decode(ids, skip_special_tokens=True) == "a b"
+
+
+def test_vocabulary_with_repeated_lines_keeps_every_id_in_use(tmp_path: Path) -> None:
+    vocabulary = [*SPECIAL_TOKENS, "a", "[unused0]", "b", "a", "b", "c"]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    tokenizer = load_tokenizer(tmp_path / "vocab.txt")
+    assert tokenizer.encode_plain(["a b c"]) == [[8, 9, 10]]
+    assert BertTokenizer.from_pretrained(tmp_path)("a b c", add_special_tokens=False)["input_ids"] == [8, 9, 10]
+    assert [tokenizer.token(number) for number in (5, 6, 7)] == ["[unused1]", "[unused0]", "[unused2]"]
+    extended = tokenizer.with_special_tokens(["<x>"])
+    assert extended.token_id("<x>") == 11
+    assert extended.encode_plain(["a b c"]) == [[8, 9, 10]]
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path / "vocab.txt").digest == tokenizer.digest
+
+
+def test_tokenizer_whose_ids_have_gaps_takes_no_new_token_and_is_saved_with_its_ids(tmp_path: Path) -> None:
+    state = json.loads(from_vocabulary([*SPECIAL_TOKENS, "a", "b", "c"], is_cased=True).to_json())
+    del state["model"]["vocab"]["b"]
+    tokenizer = Tokenizer.from_json(json.dumps(state))
+    with pytest.raises(DataError, match=r"'<x>' can not be added, as not every id below 8 has a token"):
+        tokenizer.with_special_tokens(["<x>"])
+    assert tokenizer.with_special_tokens(["a"]).vocab_size == 8
+    tokenizer.save(tmp_path)
+    assert load_tokenizer(tmp_path / "vocab.txt", is_cased=True).encode_plain(["a c"]) == [[5, 7]]
+
+
+def test_vocabulary_that_is_mostly_gaps_is_not_written_as_lines(tmp_path: Path) -> None:
+    state = json.loads(from_vocabulary([*SPECIAL_TOKENS, "a"], is_cased=True).to_json())
+    state["model"]["vocab"]["a"] = 4_000
+    Tokenizer.from_json(json.dumps(state)).save(tmp_path)
+    assert not (tmp_path / "vocab.txt").exists()
+    assert load_tokenizer(tmp_path).encode_plain(["a"]) == [[4_000]]

@@ -6,9 +6,10 @@ Making one of files is in `tokenizer_files`, training a vocabulary in `vocabular
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from electrify.errors import ConfigError, DataError
 from electrify.files import write_json, write_text
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PIECE_PREFIX = "##"
+MAX_WORD_LETTERS = 100  # Devlin et al. 2018 (BERT), tokenization.py: a longer word is [UNK]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 
@@ -102,12 +105,23 @@ class Tokenizer:
         return tuple(vocabulary[token] for token in tokens)
 
     def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
-        """Return a tokenizer that also knows some special tokens; those that are new get the next ids, in order."""
+        """Return a tokenizer that also knows some special tokens; those that are new get the next ids, in order.
+
+        Raises:
+            DataError: If the ids have gaps, so that a new token would get the id of another.
+        """
         if not tokens:
             return self
         backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
         backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
-        return Tokenizer(backend)
+        extended = Tokenizer(backend)
+        for token in tokens:
+            if self.token_id(token) is None and extended.token_ids([token])[0] < self.vocab_size:
+                raise DataError(
+                    f"tokenizer: '{token}' can not be added, as not every id below {self.vocab_size} has a token. "
+                    "Give the unused ids tokens in its tokenizer.json, as [unused0]."
+                )
+        return extended
 
     @cached_property
     def continuing_ids(self) -> tuple[int, ...] | None:
@@ -202,6 +216,8 @@ class Tokenizer:
     def save(self, folder: str | Path, *, max_length: int | None = None, has_token_types: bool = True) -> None:
         """Write tokenizer.json, tokenizer_config.json and, for WordPiece, vocab.txt into an existing folder.
 
+        `vocab.txt` has a line for each id; it is left out if most ids have no token.
+
         Args:
             folder: A tokenizer's own folder, or a model folder.
             max_length: Longest input of the model, in tokens; None if there is no limit.
@@ -210,7 +226,7 @@ class Tokenizer:
         folder = Path(folder)
         state = json.loads(self._backend.to_str())
         is_wordpiece = state["model"]["type"] == "WordPiece"
-        is_bert = is_wordpiece and (state["normalizer"] or {}).get("type") == "BertNormalizer"
+        is_bert = _is_bert(state)
         names = ["input_ids", *(["token_type_ids"] if has_token_types else []), "attention_mask"]
         config: dict[str, Any] = {
             "tokenizer_class": "BertTokenizer" if is_bert else "PreTrainedTokenizerFast",
@@ -227,7 +243,27 @@ class Tokenizer:
         write_json(folder / "tokenizer_config.json", config)
         if is_wordpiece:
             vocab = self._backend.get_vocab(with_added_tokens=True)
-            write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in sorted(vocab, key=vocab.__getitem__)))
+            if self.vocab_size <= 2 * len(vocab):  # one made to do harm could have billions of ids
+                write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in in_order(vocab)))
+
+
+def _is_bert(state: dict[str, Any]) -> bool:
+    """Return whether Transformers' `BertTokenizer` gives the same ids; it builds all but these settings anew."""
+    model, normalizer = state["model"], state["normalizer"]
+    kinds = [(state[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
+    return (
+        kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"]
+        and (model["unk_token"], model["continuing_subword_prefix"]) == ("[UNK]", PIECE_PREFIX)
+        and model["max_input_chars_per_word"] == MAX_WORD_LETTERS
+        and normalizer["clean_text"]
+    )
+
+
+def in_order(ids: Mapping[str, int]) -> list[str]:
+    """Return the tokens of a vocabulary in the order of their ids; ids without a token get names as "[unused0]"."""
+    by_id = {number: token for token, number in ids.items()}
+    free = (name for name in map("[unused{}]".format, count()) if name not in ids)
+    return [by_id[number] if number in by_id else next(free) for number in range(max(by_id) + 1)]
 
 
 def longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:

@@ -7,12 +7,16 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer, require_special
+from electrify.data.tokenizer import (
+    MAX_WORD_LETTERS,
+    PIECE_PREFIX,
+    SPECIAL_TOKENS,
+    Tokenizer,
+    in_order,
+    require_special,
+)
 from electrify.errors import DataError
 from electrify.files import read_json, read_text, refuse_outside
-
-_PREFIX = "##"
-_MAX_WORD_LETTERS = 100  # Devlin et al. 2018 (BERT), tokenization.py: a longer word is [UNK]
 
 
 def load_tokenizer(path: str | Path, *, is_cased: bool | None = None) -> Tokenizer:
@@ -54,7 +58,8 @@ def from_vocabulary(
     """Make BERT's WordPiece tokenizer: words at spaces, punctuation and every Chinese character, longest pieces first.
 
     Args:
-        vocabulary: Tokens in the order of their ids; pieces inside a word begin with `##`.
+        vocabulary: Tokens in the order of their ids; pieces inside a word begin with `##`. Of one that is there twice
+            the last counts, as in Transformers, and the other ids are named "[unused0]", ….
         is_cased: Keep capitals. Otherwise letters are made small and, as in BERT, accents are removed.
         strip_accents: Remove accents whatever the case; None does it for uncased vocabularies.
         name: What errors call it.
@@ -63,13 +68,14 @@ def from_vocabulary(
         DataError: If a special token is missing.
     """
     require_special(set(vocabulary), name)
-    ids = {token: number for number, token in enumerate(vocabulary)}
+    last = {token: number for number, token in enumerate(vocabulary)}
+    ids = {token: number for number, token in enumerate(in_order(last))}
     backend = tokenizers.Tokenizer(
         models.WordPiece(
             ids,
             unk_token="[UNK]",  # noqa: S106  (a token of text)
-            continuing_subword_prefix=_PREFIX,
-            max_input_chars_per_word=_MAX_WORD_LETTERS,
+            continuing_subword_prefix=PIECE_PREFIX,
+            max_input_chars_per_word=MAX_WORD_LETTERS,
         )
     )
     split_words(backend, is_cased=is_cased, strip_accents=strip_accents)
@@ -79,7 +85,7 @@ def from_vocabulary(
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
     )
-    backend.decoder = decoders.WordPiece(prefix=_PREFIX)
+    backend.decoder = decoders.WordPiece(prefix=PIECE_PREFIX)
     return Tokenizer(backend, name=name)
 
 
