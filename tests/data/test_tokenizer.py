@@ -101,6 +101,16 @@ def test_bare_vocabulary_is_uncased_unless_told_otherwise(tmp_path: Path) -> Non
     assert load_tokenizer(tmp_path).vocab_size == len(VOCABULARY)
 
 
+@pytest.mark.parametrize(("splits", "expected"), [(True, [5, 6]), (False, [7])])
+def test_bare_vocabulary_splits_chinese_as_the_file_beside_it_says(
+    tmp_path: Path, splits: bool, expected: list[int]
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS, "中", "国", "中国"]) + "\n", encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenize_chinese_chars": splits}))
+    assert load_tokenizer(tmp_path).encode_plain(["中国"]) == [expected]
+    assert BertTokenizer.from_pretrained(tmp_path)("中国", add_special_tokens=False)["input_ids"] == expected
+
+
 def test_digest_tells_tokenizers_apart() -> None:
     digests = {
         from_vocabulary(VOCABULARY, is_cased=True).digest,

@@ -49,11 +49,22 @@ def _load_vocabulary(path: Path, text: str, is_cased: bool | None) -> Tokenizer:
     config_path = path.with_name("tokenizer_config.json")
     config = read_json(config_path) if config_path.is_file() else {}
     cased = is_cased if is_cased is not None else not config.get("do_lower_case", True)
-    return from_vocabulary(vocabulary, is_cased=cased, strip_accents=config.get("strip_accents"), name=str(path))
+    return from_vocabulary(
+        vocabulary,
+        is_cased=cased,
+        strip_accents=config.get("strip_accents"),
+        splits_chinese=bool(config.get("tokenize_chinese_chars", True)),
+        name=str(path),
+    )
 
 
 def from_vocabulary(
-    vocabulary: Sequence[str], *, is_cased: bool, strip_accents: bool | None = None, name: str = "vocabulary"
+    vocabulary: Sequence[str],
+    *,
+    is_cased: bool,
+    strip_accents: bool | None = None,
+    splits_chinese: bool = True,
+    name: str = "vocabulary",
 ) -> Tokenizer:
     """Make BERT's WordPiece tokenizer: words at spaces, punctuation and every Chinese character, longest pieces first.
 
@@ -62,6 +73,7 @@ def from_vocabulary(
             the last counts, as in Transformers, and the other ids are named "[unused0]", ….
         is_cased: Keep capitals. Otherwise letters are made small and, as in BERT, accents are removed.
         strip_accents: Remove accents whatever the case; None does it for uncased vocabularies.
+        splits_chinese: Whether every Chinese character is a word.
         name: What errors call it.
 
     Raises:
@@ -78,7 +90,7 @@ def from_vocabulary(
             max_input_chars_per_word=MAX_WORD_LETTERS,
         )
     )
-    split_words(backend, is_cased=is_cased, strip_accents=strip_accents)
+    split_words(backend, is_cased=is_cased, strip_accents=strip_accents, splits_chinese=splits_chinese)
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS]:0 $A:0 [SEP]:0",
@@ -89,9 +101,11 @@ def from_vocabulary(
     return Tokenizer(backend, name=name)
 
 
-def split_words(backend: tokenizers.Tokenizer, *, is_cased: bool, strip_accents: bool | None = None) -> None:
+def split_words(
+    backend: tokenizers.Tokenizer, *, is_cased: bool, strip_accents: bool | None = None, splits_chinese: bool = True
+) -> None:
     """Make a tokenizer clean text and split it into words as BERT does; see `from_vocabulary`."""
     backend.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=not is_cased
+        clean_text=True, handle_chinese_chars=splits_chinese, strip_accents=strip_accents, lowercase=not is_cased
     )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
