@@ -73,3 +73,17 @@ def test_the_original_is_never_drawn_if_excluded() -> None:
         likely = (vectors.bfloat16() @ table.bfloat16().T + bias).argmax(-1)
         drawn = predict_tokens(vectors, table, bias, likely, keys, exclude_target=True).sampled_ids
     assert not (drawn == likely).any()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.2, 0.05])
+def test_an_excluded_original_far_above_the_others_leaves_their_shares(temperature: float) -> None:
+    positions, vocab_size = 300, 100
+    vectors, table, bias, targets, keys = make(positions, 16, vocab_size)
+    with torch.no_grad():
+        vectors[:], table[:, 0], bias[:] = torch.eye(16)[0], 0.0, 0.0
+        bias[50] = 120.0
+    given = vectors, table, bias, torch.full_like(targets, 50), keys
+    ours, _, plain, _ = both_ways(given, temperature=temperature, exclude_target=True)
+    assert (ours.sampled_ids != plain.sampled_ids).sum() <= 1, "a threshold may fall on a rounding"
+    assert not (ours.sampled_ids == 50).any()
+    assert ours.sampled_ids.unique().numel() > 80, "of 99 equally likely tokens"

@@ -106,6 +106,13 @@ def test_the_original_can_be_excluded(temperature: float) -> None:
     torch.testing.assert_close(result.loss, predict(logits).loss)  # the loss is that of the whole distribution
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_an_excluded_original_far_above_the_others_leaves_their_shares(temperature: float) -> None:
+    logits = torch.tensor([120.0, 0.0, 0.0, 0.0]).expand(600, 4)
+    shares = torch.bincount(predict(logits, exclude_target=True, temperature=temperature).sampled_ids) / 600
+    torch.testing.assert_close(shares, torch.tensor([0.0, 1.0, 1.0, 1.0]) / 3, atol=0.06, rtol=0.0)
+
+
 def test_a_position_draws_the_same_in_any_company() -> None:
     logits = torch.randn(40, 100, generator=torch.Generator().manual_seed(1))
     together = predict(logits).sampled_ids

@@ -185,7 +185,8 @@ def _work_plainly(of: Pass) -> None:
     for block in of.blocks(_BLOCK_ELEMENTS):
         targets = of.target_ids[block, None]
         logits = torch.mm(of.vectors[block], of.table.T).float().add_(of.bias)  # (p, V)
-        original = logits.clone() if wishes.with_figures or wishes.temperature != 1.0 else None
+        is_plain = wishes.temperature == 1.0 and not wishes.exclude_target
+        original = logits.clone() if wishes.with_figures or not is_plain else None
         highest = logits.amax(-1, keepdim=True)
         target_logits = logits.gather(1, targets)
         probabilities = logits.sub_(highest).exp_()
@@ -199,12 +200,12 @@ def _work_plainly(of: Pass) -> None:
             of.best_ids[block] = original.argmax(-1)
             of.entropy[block] = log_total.squeeze(1) - torch.linalg.vecdot(probabilities, original)
         if of.sample_keys is not None:
-            if original is None or wishes.temperature == 1.0:
+            if original is None or is_plain:
                 proposal = probabilities.clone()
             else:
+                if wishes.exclude_target:  # measured from its score, all others' weights could be rounded to 0
+                    highest = original.scatter_(1, targets, -torch.inf).amax(-1, keepdim=True)
                 proposal = original.sub_(highest).div_(wishes.temperature).exp_()
-            if wishes.exclude_target:
-                proposal.scatter_(1, targets, 0.0)
             of.sampled_ids[block] = draw(proposal, of.sample_keys[block])
         if of.needs_gradient:
             probabilities.scatter_add_(1, targets, torch.full_like(target_logits, -1.0))

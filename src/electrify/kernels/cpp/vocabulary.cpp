@@ -68,6 +68,18 @@ struct Row {
         return _mm512_reduce_max_ps(top);
     }
 
+    // The highest score of a token that may be drawn. Measured from an excluded one's, all weights could be rounded to 0.
+    float highest_drawn(float top) const {
+        if (!of.excludes_target || target_score() < top) return top;
+        __m512 other = _mm512_set1_ps(LOWEST);
+        for (long i = 0; i < of.vocab_size; i += LANES) {
+            const bool is_here = target >= i && target < i + LANES;
+            const __mmask16 allowed = is_here ? static_cast<__mmask16>(~(1u << (target - i))) : 0xFFFF;
+            other = _mm512_mask_max_ps(other, allowed, other, load(powers + i));
+        }
+        return _mm512_reduce_max_ps(other);
+    }
+
     // Proportional to the probability of being drawn.
     __m512 weight(long i, float top, float sharpness) const {
         const __m512 distance = _mm512_sub_ps(score(i, mask(i)), _mm512_set1_ps(top));
@@ -109,6 +121,7 @@ struct Row {
 void predict(Row& row, long position, float* chunks) {
     const VocabularyArguments& of = row.of;
     const float top = row.highest(), sharpness = static_cast<float>(1 / of.temperature);
+    const float drawn_top = row.highest_drawn(top);
     const bool is_plain = of.temperature == 1.0 && !of.excludes_target;
     __m512 total = _mm512_setzero_ps(), moment = _mm512_setzero_ps();
     double drawn = 0;
@@ -120,14 +133,14 @@ void predict(Row& row, long position, float* chunks) {
             store(row.powers + i, power);
             sum = _mm512_add_ps(sum, power);
             if (of.wants_figures) moment = _mm512_mask3_fmadd_ps(power, distance, moment, row.mask(i));
-            if (!is_plain) weights = _mm512_add_ps(weights, row.weight(i, top, sharpness));
+            if (!is_plain) weights = _mm512_add_ps(weights, row.weight(i, drawn_top, sharpness));
         }
         total = _mm512_add_ps(total, sum);
         chunks[start / CHUNK] = _mm512_reduce_add_ps(is_plain ? sum : weights);
         drawn += chunks[start / CHUNK];
     }
     const float all = _mm512_reduce_add_ps(total);
-    of.samples[position] = row.sample(chunks, of.uniforms[position] * drawn, top, sharpness);
+    of.samples[position] = row.sample(chunks, of.uniforms[position] * drawn, drawn_top, sharpness);
     of.losses[position] = std::log(all) + (top - row.target_score()) / LOG2_E;
     if (of.wants_figures) {
         of.best[position] = row.first_of(top);
