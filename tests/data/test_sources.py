@@ -107,8 +107,14 @@ def test_quotes_in_tsv_are_letters(tmp_path: Path) -> None:
         ("a.csv", b"text,n\ngood,1\n,2\nfine,3\n", "empty", 3),
         ("a.txt", b"good\n\n" + b"x" * 60 + b"\n\nfine\n", "too long", 3),
         ("a.txt", b"good\n\n" + b"xxxxxxxxx\n" * 6 + b"\nfine\n", "too long", 3),
+        ("a.txt", b"good\n\nbegin\n" + b"x" * 60 + b"\nend\n\nfine\n", "too long", 3),
         ("a.jsonl", b'{"text": "good"}\n{"text": "' + b"x" * 200 + b'"}\n{"text": "fine"}\n', "too long", 2),
         ("a.csv", b"text,n\ngood,1\n" + b"x" * 200 + b",2\nfine,3\n", "too long", 3),
+        ("a.csv", b'text,n\ngood,1\n"' + b'a ""b"", line\n' * 20 + b'end",2\nfine,3\n', "too long", 3),
+        ("a.csv", b'text,n\ngood,1\n"begin\n' + b"x" * 200 + b'\nend",2\nfine,3\n', "too long", 3),
+        ("a.csv", b'text,n\ngood,1\n"' + b"x" * 200 + b'\n",2\nfine,3\n', "too long", 3),
+        ("a.csv", b'text,n\ngood,1\n"x\n",' + b'"y"' * 99 + b"\nfine,3\n", "too long", 3),
+        ("a.csv", b"text,n\ngood,1\n\xe2\x82,\xac b\nfine,3\n", "not UTF-8", 3),
     ],
 )
 @pytest.mark.parametrize("compression", ["", ".gz", ".zst", ".bz2"])
@@ -120,6 +126,33 @@ def test_a_bad_record_is_counted_and_named_and_its_neighbours_are_kept(
     assert documents == ["good", "fine"]
     assert rejects.counts == {kind: 1}
     assert f"{path}:{line}" in rejects.describe()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("blank", ["fine"]), ("file", []), ("line", ["a", "b", "fine"])],
+)
+def test_a_line_over_the_limit_makes_its_whole_document_too_long_once(
+    tmp_path: Path, mode: str, expected: list[str]
+) -> None:
+    path = write(tmp_path / "a.txt", b"a\n" + b"x" * 60 + b"\nb\n\nfine\n")
+    documents, rejects = read(path, max_document_bytes=50, txt_documents=mode)
+    assert documents == expected
+    assert rejects.counts == {"too long": 1}
+
+
+def test_lines_behind_a_record_that_is_skipped_keep_their_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", b'text\n"' + b"a line\n" * 40 + b'"\n"x"y\n')
+    _, rejects = read(path, max_document_bytes=50)
+    assert f"1 too long ({path}:2: to line 42)" in rejects.describe()
+    assert f"1 broken row ({path}:43" in rejects.describe()
+
+
+def test_a_quote_that_is_never_closed_ends_with_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", b'text\ngood\n"' + b"a line\n" * 40)
+    documents, rejects = read(path, max_document_bytes=50)
+    assert documents == ["good"]
+    assert rejects.counts == {"too long": 1}
 
 
 def test_bad_bytes_in_parquet_are_counted_and_the_rest_is_kept(tmp_path: Path) -> None:

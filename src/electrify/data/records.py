@@ -11,7 +11,7 @@ bad record is counted, named and skipped; its neighbours are kept.
 import csv
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -92,6 +92,24 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
         rejects: Where lines over `max_bytes`, and the break in a damaged file, are counted.
         max_bytes: Longest line that is read; a longer one is skipped without holding it.
     """
+    for number, line in read_all_lines(source, rejects, max_bytes=max_bytes):
+        if line is None:
+            rejects.add(TOO_LONG, f"{source.path}:{number}")
+        else:
+            yield number, line
+
+
+def read_all_lines(
+    source: Source, rejects: Rejects, *, max_bytes: int, see_part: Callable[[bytes], None] | None = None
+) -> Iterator[tuple[int, bytes | None]]:
+    """Yield what `read_lines` does, and None for a line over `max_bytes`, which is not counted.
+
+    Args:
+        source: The open file.
+        rejects: Where the break in a damaged file is counted.
+        max_bytes: Longest line that is read.
+        see_part: Given each part of a line that is skipped.
+    """
     number = num_bytes = 0
     while True:
         try:
@@ -99,7 +117,11 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
             is_too_long = len(line) > max_bytes and not line.endswith(b"\n")
             rest = line
             num_bytes += len(line)
-            while is_too_long and rest and not rest.endswith(b"\n"):
+            while is_too_long and rest:
+                if see_part is not None:
+                    see_part(rest)
+                if rest.endswith(b"\n"):
+                    break
                 rest = source.file.readline(1 << 16)
                 num_bytes += len(rest)
                 _require_plausible(num_bytes, source.raw.tell())
@@ -110,7 +132,7 @@ def read_lines(source: Source, rejects: Rejects, *, max_bytes: int) -> Iterator[
         number += 1
         source.position_bytes = source.raw.tell()
         if is_too_long:
-            rejects.add(TOO_LONG, f"{source.path}:{number}")
+            yield number, None
         else:
             yield number, line.removeprefix(_BOM) if number == 1 else line
 
@@ -193,36 +215,79 @@ class _RecordTooLongError(Exception):
     pass
 
 
-class _RecordLines:
-    """Lines for `csv.reader` with a limit on those of one record: quotes may span lines without end."""
+class _Quotes:
+    """Whether a place in a CSV file is within quotes, told from the bytes before it."""
 
-    def __init__(self, lines: Iterator[tuple[int, bytes]], max_bytes: int) -> None:
-        self._lines = lines
+    def __init__(self) -> None:
+        self.is_open = False  # at the end of what was seen
+        self._is_field_start = True
+        self._is_behind_quote = False  # within quotes, where a second one would be a letter
+
+    def begin(self, *, is_open: bool) -> None:
+        """Stand at the beginning of a line."""
+        self.is_open, self._is_field_start, self._is_behind_quote = is_open, not is_open, False
+
+    def see(self, part: bytes) -> None:
+        """Go over a line or the next part of a long one."""
+        place = 0
+        while 0 <= place < len(part):
+            if self._is_behind_quote or self._is_field_start:
+                is_quote = part.startswith(b'"', place)
+                self.is_open, self._is_field_start, self._is_behind_quote = is_quote, False, False
+                place += is_quote
+            elif self.is_open:
+                place = part.find(b'"', place) + 1 or len(part)
+                self._is_behind_quote = part.endswith(b'"', 0, place)
+                self.is_open = not self._is_behind_quote
+            else:
+                place = part.find(b",", place) + 1 or len(part)
+                self._is_field_start = part.endswith(b",", 0, place)
+        if part.endswith(b"\n"):
+            self.begin(is_open=self.is_open)
+
+
+class _RecordLines:
+    """Lines for `csv.reader` with a limit on those of one record: quotes may span lines without end.
+
+    Of a record over the limit, the rest is skipped to its end, so that it is not read as further records.
+    """
+
+    def __init__(self, source: Source, rejects: Rejects, max_bytes: int) -> None:
+        self._has_quotes = source.format == ".csv"
+        self._quotes = _Quotes()
+        self._lines = read_all_lines(source, rejects, max_bytes=max_bytes, see_part=self._quotes.see)
         self._max_bytes = max_bytes
         self.num_bytes = 0  # of the record so far; whoever reads records sets it back
+        self.number = 0  # of the last line
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)[1]
-        self.num_bytes += len(line)
-        if self.num_bytes > self._max_bytes:
-            raise _RecordTooLongError
-        return line.decode(errors="surrogateescape")
+        self._quotes.begin(is_open=self._has_quotes and self.num_bytes > 0)  # why else ask for more of a record
+        self.number, line = next(self._lines)
+        if line is not None:
+            self.num_bytes += len(line)
+            if self.num_bytes <= self._max_bytes:
+                return line.decode(errors="surrogateescape")
+            self._quotes.see(line)
+        while self._has_quotes and self._quotes.is_open:
+            self.number, line = next(self._lines, (self.number, b'"'))  # the end of the file ends the record too
+            self._quotes.see(line or b"")
+        raise _RecordTooLongError
 
 
 def _read_table(
     source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None, names: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = _RecordLines(read_lines(source, rejects, max_bytes=max_bytes), max_bytes)
+    lines = _RecordLines(source, rejects, max_bytes)
     if source.format == ".csv":
         reader = csv.reader(lines, strict=True)
     else:
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header: Sequence[str] | None = names or None
     while True:
-        number = reader.line_num + 1
+        number = lines.number + 1
         csv.field_size_limit(max_bytes)  # the limit is one for the whole process, so it is set where it is needed
         lines.num_bytes = 0
         try:
@@ -230,7 +295,8 @@ def _read_table(
         except StopIteration:
             return
         except _RecordTooLongError:
-            rejects.add(TOO_LONG, f"{source.path}:{number}")
+            detail = f"to line {lines.number}" if lines.number > number else ""
+            rejects.add(TOO_LONG, f"{source.path}:{number}", detail)
             continue
         except csv.Error as problem:
             rejects.add(BROKEN_ROW, f"{source.path}:{number}", str(problem))
@@ -238,7 +304,7 @@ def _read_table(
         if header is None:
             _check_columns(source, row, columns)
             header = row
-        elif not is_utf8("".join(row).encode(errors="surrogateescape")):
+        elif not is_utf8("\n".join(row).encode(errors="surrogateescape")):  # joined by what is no part of a letter
             rejects.add(NOT_UTF8, f"{source.path}:{number}")
         elif row and len(row) != len(header):
             rejects.add(BROKEN_ROW, f"{source.path}:{number}", f"{len(row)} fields, the header has {len(header)}")

@@ -19,7 +19,7 @@ from electrify.data.records import (
     file_format,
     is_utf8,
     open_source,
-    read_lines,
+    read_all_lines,
     read_rows,
 )
 from electrify.data.rejects import EMPTY, MISSING_FIELD, NOT_TEXT, NOT_UTF8, TOO_LONG, Rejects
@@ -172,18 +172,20 @@ def _read_plain(source: Source, options: SourceOptions, rejects: Rejects) -> Ite
     """Yield (first line's number, text); blank lines between documents are borders, not empty documents."""
     lines: list[bytes] = []
     first, num_bytes = 1, 0
-    for number, line in read_lines(source, rejects, max_bytes=options.max_document_bytes):
-        is_blank = not line.strip()
+    limit = options.max_document_bytes
+    for number, line in read_all_lines(source, rejects, max_bytes=limit):
+        size = limit + 1 if line is None else len(line)  # of one over the limit nothing else is known
+        is_blank = line is not None and not line.strip()
         if options.txt_documents == "line" or (is_blank and options.txt_documents == "blank"):
             if options.txt_documents == "line" and not is_blank:
-                lines, first, num_bytes = [line], number, len(line)
+                lines, first, num_bytes = [line or b""], number, size
             yield from _finish(source, lines, num_bytes, first, options, rejects)
             lines, num_bytes = [], 0
             continue
         if not lines and not num_bytes:
             first = number
-        num_bytes += len(line)
-        if num_bytes <= options.max_document_bytes:
+        num_bytes += size
+        if line is not None and num_bytes <= limit:
             lines.append(line)
         else:
             lines = []  # too long: only its size is still counted
