@@ -119,3 +119,22 @@ def test_parquet_that_grows_beyond_measure_is_given_up(
     assert documents == []
     assert rejects.counts == {"damaged file": 1}
     assert "200 times" in rejects.describe()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["plain", "list", "category"])
+def test_parquet_that_repeats_a_large_value_is_read_in_little_memory(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "bomb.parquet"
+    places = pa.array([0] * 64, pa.int32())
+    column = pa.DictionaryArray.from_arrays(places, pa.array(["a" * (10 << 20)]))
+    if kind == "list":
+        column = pa.ListArray.from_arrays(pa.array([0, 64], pa.int32()), column)
+    table = pa.table({"text": column})
+    pq.write_table(table, path, compression="zstd", store_schema=kind == "category", dictionary_pagesize_limit=1 << 30)
+    assert path.stat().st_size < 5_000
+    done = subprocess.run(
+        [sys.executable, "-c", READ, path], capture_output=True, text=True, check=True, env=_environment()
+    )
+    num_documents, counts, megabytes = done.stdout.split(";")
+    assert (int(num_documents), counts) == (0, f"{{'too long': {1 if kind == 'list' else 64}}}")
+    assert int(megabytes) < 250  # of 640

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from electrify.data.records import open_source, read_rows
 from electrify.data.rejects import Rejects
 from electrify.data.sources import SourceOptions, find_files, read_documents
 from electrify.errors import ConfigError, DataError
@@ -153,6 +154,21 @@ def test_a_quote_that_is_never_closed_ends_with_the_file(tmp_path: Path) -> None
     documents, rejects = read(path, max_document_bytes=50)
     assert documents == ["good"]
     assert rejects.counts == {"too long": 1}
+
+
+def test_parquet_gives_lists_maps_and_categories_as_they_were_written(tmp_path: Path) -> None:
+    values = {
+        "text": pa.array(["a", None, "a"]).dictionary_encode(),
+        "list": [["x", "y"], None, ["x", None]],
+        "struct": [{"n": 1, "s": ["a"]}, None, {"n": None, "s": []}],
+        "map": pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int64())),
+        "bytes": [b"\xff", None, b""],
+        "number": [1, 2, None],
+    }
+    pq.write_table(pa.table(values), tmp_path / "a.parquet")
+    with open_source(tmp_path / "a.parquet") as source:
+        rows = list(read_rows(source, Rejects()))
+    assert rows == list(enumerate(pa.table(values).to_pylist(), start=1))
 
 
 def test_bad_bytes_in_parquet_are_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
