@@ -206,6 +206,17 @@ def test_integer_weights_are_refused(discriminator_folder):
         load_model(discriminator_folder, ElectraForPreTraining)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e300])
+def test_weights_that_are_not_finite_in_float32_are_refused(value, discriminator_folder):
+    def spoil(tensors):
+        tensors |= {name: tensor.double() for name, tensor in tensors.items()}
+        tensors["electra.embeddings.LayerNorm.bias"][0] = value
+
+    edit_tensors(discriminator_folder, spoil)
+    with pytest.raises(CheckpointError, match=r"'electra.embeddings.LayerNorm.bias' holds values that are not finite"):
+        load_model(discriminator_folder, ElectraForPreTraining)
+
+
 def test_position_ids_of_old_files_are_left_alone(discriminator_folder):
     old = {"electra.embeddings.position_ids": torch.arange(40)[None]}
     edit_tensors(discriminator_folder, lambda tensors: tensors.update(old))

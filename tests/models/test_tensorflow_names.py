@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from electrify.errors import CheckpointError
+from electrify.models.crc32c import crc32c, mask
 from electrify.models.electra import ElectraModel
 from electrify.models.electra_heads import ElectraForPreTraining
 from electrify.models.inputs import Inputs
@@ -182,4 +183,22 @@ def test_whole_numbers_are_no_weights():
     name = "electra/encoder/layer_0/output/dense/bias"
     tensors[name] = replace(tensors[name], dtype=torch.int32)
     with pytest.raises(CheckpointError, match="whole numbers"):
+        read_pair(tensors, num_heads=4)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_weights_that_are_not_finite_in_float32_are_refused(value, tmp_path):
+    tensors = tensors_of("shared")
+    name = "electra/encoder/layer_0/output/dense/bias"
+    data = np.full(tensors[name].shape, value, np.float64).tobytes()
+    (tmp_path / "data").write_bytes(data)
+    tensors[name] = replace(
+        tensors[name],
+        path=tmp_path / "data",
+        dtype=torch.float64,
+        offset=0,
+        num_bytes=len(data),
+        checksum=mask(crc32c(data)),
+    )
+    with pytest.raises(CheckpointError, match=f"'{name}' holds values that are not finite"):
         read_pair(tensors, num_heads=4)

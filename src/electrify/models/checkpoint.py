@@ -217,15 +217,16 @@ def _fill(model: Network, matched: dict[str, StoredTensor], *, has_decoder_names
         parameters = decoder_tensors(parameters)  # views
     copies = {}
     for name, tensor in read_tensors(matched):
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{matched[name].path}: tensor '{name}' holds values that are not finite numbers.")
+        values = tensor.float()
+        if not torch.isfinite(values).all():
+            raise CheckpointError(f"{matched[name].path}: tensor '{name}' holds values that are not finite in float32.")
         if name in parameters:
-            parameters[name].copy_(tensor)
+            parameters[name].copy_(values)
         else:
-            copies[name] = tensor
+            copies[name] = values
     body = body_of(model)
     for name, tensor in copies.items():
-        if not torch.equal(tensor.float(), body.word_embeddings.weight):
+        if not torch.equal(tensor, body.word_embeddings.weight):
             raise CheckpointError(
                 f"{matched[name].path}: tensor '{name}' differs from the word embedding; "
                 "an output matrix of its own is not supported."

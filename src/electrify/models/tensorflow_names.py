@@ -142,7 +142,12 @@ def _build(network: type[ElectraNetwork], config: ElectraConfig, tensors: Tensor
     model.to_empty(device="cpu")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            values = read_bundle_tensor(tensors[sources[name]])
+            tensor = tensors[sources[name]]
+            values = read_bundle_tensor(tensor).float()
+            if not torch.isfinite(values).all():
+                raise CheckpointError(
+                    f"{tensor.path}: tensor '{tensor.name}' holds values that are not finite in float32."
+                )
             parameter.copy_(values.T if _is_turned(sources[name]) else values)
     return model
 
