@@ -229,3 +229,15 @@ def test_no_kernel_serves_where_it_can_not() -> None:
     assert not kernels.serve(torch.zeros(1, device="meta", dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="not contiguous"):
         library.pointer(torch.zeros(4, 4).T)
+
+
+def test_all_heads_that_fit_drop_what_plain_torch_drops_and_more_do_not_fit() -> None:
+    heads, tokens, size = 64, 4, 32
+    assert attention.fits(size, heads)
+    assert not attention.fits(size, heads + 1)
+    keys = row_keys(1, 1, torch.arange(1))
+    joint = torch.zeros(1, tokens, 3, heads, size)
+    joint[0, range(tokens), 2, :, range(tokens)] = 1.0  # the value of token t is the t-th unit vector
+    mixed = attention.attend(joint.view(1, tokens, -1).bfloat16(), num_heads=heads, keys=keys, drop_prob=0.5, site=0)
+    is_kept = mixed.view(1, tokens, heads, size)[..., :tokens].permute(0, 2, 1, 3) > 0
+    assert torch.equal(is_kept, keep_mask(keys, torch.Size((1, heads, tokens, tokens)), drop_prob=0.5, site=0))

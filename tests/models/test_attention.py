@@ -88,7 +88,7 @@ def test_runs_of_the_variable_length_kernel_are_those_of_the_mask(
     documents = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2], [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
     real = torch.arange(12) < torch.tensor([12, 9])[:, None]
     inputs, hidden = Inputs(documents, real, None, documents), torch.zeros(1)
-    settings = {"head_size": 8, "drop_prob": 0.1, "window": window}
+    settings = {"num_heads": 3, "head_size": 8, "drop_prob": 0.1, "window": window}
     nothing = {"dropout": Dropout(0.1, 0), "keys": None}
     plain = attend(*parts, mask=attention_mask(inputs, hidden, **settings), **nothing)
     monkeypatch.setattr(attention, "_has_varlen", lambda x: True)

@@ -57,8 +57,8 @@ def test_short_and_causal_rows_are_not_cut(inputs):
 def test_rows_are_not_cut_where_probabilities_are_dropped():
     inputs = Inputs(torch.ones(1, 600, dtype=torch.int64), dropout_keys=torch.ones(1, dtype=torch.int64))
     hidden = torch.zeros(1, 600, 16)
-    assert attention_mask(inputs, hidden, head_size=8, drop_prob=0.1, window=8).blocks is None
-    assert attention_mask(inputs, hidden, head_size=8, drop_prob=0.0, window=8).blocks is not None
+    assert attention_mask(inputs, hidden, num_heads=3, head_size=8, drop_prob=0.1, window=8).blocks is None
+    assert attention_mask(inputs, hidden, num_heads=3, head_size=8, drop_prob=0.0, window=8).blocks is not None
 
 
 def config_of_local_layers(num_layers=2):

@@ -22,9 +22,12 @@ class _Arguments(ctypes.Structure):
     )
 
 
-def fits(head_size: int) -> bool:
-    """Return whether the kernel takes heads of this size: pairs of them are whole vectors."""
-    return head_size % 32 == 0
+_MAX_HEADS = 64  # what the dropout numbers of the kernel have room for
+
+
+def fits(head_size: int, num_heads: int) -> bool:
+    """Return whether the kernel takes so many heads of this size: pairs of them are whole vectors."""
+    return head_size % 32 == 0 and num_heads <= _MAX_HEADS
 
 
 def attend(

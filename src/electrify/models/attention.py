@@ -49,6 +49,7 @@ def attention_mask(
     inputs: Inputs,
     hidden: Tensor,
     *,
+    num_heads: int,
     head_size: int,
     drop_prob: float,
     window: int | None = None,
@@ -59,6 +60,7 @@ def attention_mask(
     Args:
         inputs: The batch.
         hidden: What the layers read; says device and type.
+        num_heads: A.
         head_size: D.
         drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
@@ -69,7 +71,7 @@ def attention_mask(
         if barred is not None:  # not their sum, which may lie beyond the lowest number
             added = torch.where(barred < 0, barred, added)
         return Mask(is_native=False, bias=added)
-    is_native = kernels.serve(hidden) and native.fits(head_size)
+    is_native = kernels.serve(hidden) and native.fits(head_size, num_heads)
     if inputs.is_causal:  # which the variable-length kernel can not say of each row
         if is_native:
             return Mask(is_native=True, segments=inputs.segments(), window=window, causal=inputs.causal_rows())

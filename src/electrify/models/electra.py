@@ -137,6 +137,7 @@ class ElectraModel(nn.Module):
         mask = attention_mask(
             inputs,
             hidden,
+            num_heads=config.num_attention_heads,
             head_size=head_size,
             drop_prob=config.attention_probs_dropout_prob,
             added=None if bias is None else bias(inputs.input_ids.shape[1]),

@@ -8,6 +8,7 @@ file. No dropout happens unless the inputs carry keys (`electrify.models.dropout
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -165,12 +166,15 @@ class ModernBertModel(nn.Module):
         config, num_tokens = self.config, inputs.input_ids.shape[1]
         hidden: Tensor = self.embeddings(inputs)
         head_size, window = config.hidden_size // config.num_attention_heads, config.local_attention // 2
-        masks = {
-            FULL: attention_mask(inputs, hidden, head_size=head_size, drop_prob=config.attention_dropout),
-            SLIDING: attention_mask(
-                inputs, hidden, head_size=head_size, drop_prob=config.attention_dropout, window=window
-            ),
-        }
+        mask_of = partial(
+            attention_mask,
+            inputs,
+            hidden,
+            num_heads=config.num_attention_heads,
+            head_size=head_size,
+            drop_prob=config.attention_dropout,
+        )
+        masks = {FULL: mask_of(), SLIDING: mask_of(window=window)}
         rotations = {
             FULL: rotation(num_tokens, head_size, theta=config.global_rope_theta, device=hidden.device),
             SLIDING: rotation(num_tokens, head_size, theta=config.local_rope_theta, device=hidden.device),
