@@ -142,6 +142,13 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
     assert read_json(tmp_path / "a.json") == {"a": 1}
 
 
+def test_name_that_is_not_utf8_is_read_back_from_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.txt")
+    write_json(tmp_path / "a.json", {"name": name})
+    assert "udcff" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert os.fsencode(read_json(tmp_path / "a.json")["name"]) == b"\xff.txt"
+
+
 def test_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5_000  # more than one chunk
     (tmp_path / "a").write_bytes(content)

@@ -40,9 +40,12 @@ def digest_text(text: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file in one step; its folder must exist."""
+    """Write a small file in one step; its folder must exist.
+
+    Bytes of a file's name that are not UTF-8 are written as JSON's escapes, from which the name is read back.
+    """
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

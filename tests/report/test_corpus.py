@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,9 @@ from support.corpora import write_tokenizer
 
 from electrify.cli import main
 from electrify.config import CleaningConfig
+from electrify.data.shards import open_shards
 from electrify.errors import DataError
+from electrify.files import read_json
 from electrify.report.corpus import write_corpus_page
 from electrify.verbs.prepare import PrepareReport, prepare
 
@@ -54,3 +58,26 @@ def test_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert end.value.code == 0
     assert json.loads(capsys.readouterr().out)["num_removed"] == {"exact duplicate": 1}
     assert "<svg" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are Unicode")
+@pytest.mark.parametrize("format_", [["--json"], []])
+def test_corpus_whose_names_are_not_utf8_is_prepared_and_described(
+    tmp_path: Path, format_: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    name = os.fsdecode(b"\xff.jsonl")
+    (corpus / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS) + "{\n")
+    monkeypatch.setattr("sys.stdout", open(os.dup(1), "w", encoding="utf-8"))  # noqa: SIM115
+    words = ["prepare", str(corpus), "--tokenizer", str(write_tokenizer(tmp_path / "tokenizer")), *format_]
+    words += ["--output", str(tmp_path / "shards"), "--report", str(tmp_path / "page.html"), "--max-bad-share", "1"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--clean.duplicates", "exact", "--validation-share", "0"])
+    sys.stdout.close()
+    assert end.value.code == 0
+    assert "/\\udcff.jsonl:6" in capfd.readouterr().out
+    assert "/\\udcff.jsonl:3" in (tmp_path / "page.html").read_text()
+    open_shards(tmp_path / "shards", verify=True)
+    manifest = read_json(tmp_path / "shards" / "manifest.json")
+    assert manifest["sources"]["train"][0]["name"] == name

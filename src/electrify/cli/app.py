@@ -55,10 +55,9 @@ def show(result: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
         parts = result if isinstance(result, list) else [result]
         data = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in parts]
         plain = finite_or_none({"result": data if isinstance(result, list) else data[0]})["result"]
-        print(json.dumps(plain, ensure_ascii=False, indent=2, default=str))
-        return
+        lines = [json.dumps(plain, ensure_ascii=False, indent=2, default=str)]
     for line in lines:
-        print(line)
+        print(line.encode(errors="backslashreplace").decode())  # names of files need not be UTF-8
 
 
 def table(title: str, rows: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ bad record is counted, named and skipped; its neighbours are kept.
 
 import csv
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -67,7 +68,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
     with ExitStack() as stack:
         try:
-            raw = stack.enter_context(pa.OSFile(str(path)))
+            raw = stack.enter_context(pa.OSFile(os.fsencode(path)))
         except OSError as problem:
             reason = problem.strerror or str(problem).split(". Detail")[0]
             raise DataError(f"{path}: cannot be read ({reason}).") from None
