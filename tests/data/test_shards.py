@@ -143,6 +143,7 @@ def batch_of(lengths: list[int], first: int, last: int) -> EncodedBatch:
         row_lengths=np.zeros((0, 2), dtype=np.int64),
         text_hashes=np.zeros(count, dtype=np.uint64),
         num_letters=np.ones(count, dtype=np.int64),
+        compression_bins=np.full(count, -1, dtype=np.int8),
         places=[f"corpus:{number}" for number in range(first, last)],
         num_without_tokens=0,
         num_cut=0,

@@ -70,6 +70,20 @@ def test_exact_duplicates_are_left_out_and_counted(corpus: Path) -> None:
     assert len(counts["examples"]["exact duplicate"]) == 3
 
 
+@pytest.mark.parametrize("duplicates", ["exact", "near"])
+def test_compression_is_counted_of_the_documents_that_stay(corpus: Path, duplicates: str) -> None:
+    words = [" ".join(f"w{(number * factor) % 89}" for number in range(120)) for factor in range(1, 7)]
+    texts = [*words, *words[:2], "w " * 300]
+    (corpus / "long.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    cleaning = CleaningConfig(duplicates=duplicates, min_compressed_share=0.05, min_letters=256)
+    report = run(corpus, "clean", cleaning=cleaning)
+    counts = json.loads((corpus.parent / "clean" / "cleaning.json").read_text())
+    assert counts["removed"]["too compressible"] == 1
+    assert sum(counts["compression"]["kept"].values()) == counts["num_kept"] == report.num_documents > 0
+    num_measured = sum(counts["removed"][reason] for reason in counts["removed"] if reason != "too short")
+    assert sum(counts["compression"]["removed"].values()) == num_measured
+
+
 def test_near_duplicates_are_left_out_wherever_they_stand(corpus: Path) -> None:
     report = run(corpus, "clean", cleaning=NEAR)
     assert report.num_removed["exact duplicate"] == 10

@@ -47,12 +47,22 @@ class CleaningCounts:
     compression: dict[str, Counter[int]] = field(default_factory=lambda: {"kept": Counter(), "removed": Counter()})
     """Documents by their compressed share of bytes, in bins of 1 / `NUM_BINS`; empty if it was not asked for."""
 
-    def keep(self, num_letters: int) -> None:
-        """Count a document that stays."""
+    def keep(self, num_letters: int, compression_bin: int = -1) -> None:
+        """Count a document that stays; −1 if its compression was not measured."""
         self.num_kept += 1
+        if compression_bin >= 0:
+            self.compression["kept"][compression_bin] += 1
         self.lengths["kept"][num_letters.bit_length()] += 1
 
-    def remove(self, reason: str, num_letters: int, place: str, excerpt: str | Callable[[], str]) -> None:
+    def remove(
+        self,
+        reason: str,
+        num_letters: int,
+        place: str,
+        excerpt: str | Callable[[], str],
+        *,
+        compression_bin: int = -1,
+    ) -> None:
         """Count a document that is left out.
 
         Args:
@@ -60,7 +70,10 @@ class CleaningCounts:
             num_letters: Its length.
             place: Where it was read, as `path:row`.
             excerpt: The text or its beginning, or what gives it; asked only for the first few.
+            compression_bin: −1 if its compression was not measured.
         """
+        if compression_bin >= 0:
+            self.compression["removed"][compression_bin] += 1
         self.removed[reason] += 1
         self.lengths["removed"][num_letters.bit_length()] += 1
         examples = self.examples.setdefault(reason, [])
@@ -142,12 +155,11 @@ class Cleaner:
             counts.num_repaired += text != document.text
             share = compressed_share(text) if self._measures_compression else None
             reason = self._reason(text, share)
-            if share is not None:
-                counts.compression["removed" if reason else "kept"][min(int(share * NUM_BINS), NUM_BINS)] += 1
+            compression_bin = -1 if share is None else min(int(share * NUM_BINS), NUM_BINS)
             if reason:
-                counts.remove(reason, len(text), document.place, text or document.text)
+                counts.remove(reason, len(text), document.place, text or document.text, compression_bin=compression_bin)
             else:
-                kept.append(Document(text, document.place))
+                kept.append(Document(text, document.place, compression_bin))
         return kept
 
     @property

@@ -53,7 +53,14 @@ class DuplicateRemover:
             begin = int(ends[index] - batch.document_lengths[index])
             first_ids = batch.token_ids[begin : min(begin + _EXCERPT_TOKENS, int(ends[index]))].tolist()
             excerpt = partial(self._tokenizer.decode, first_ids)
-            self._counts.remove(reason, int(batch.num_letters[index]), batch.places[index], excerpt)
-        for num_letters in batch.num_letters[stays].tolist():
-            self._counts.keep(num_letters)
+            self._counts.remove(
+                reason,
+                int(batch.num_letters[index]),
+                batch.places[index],
+                excerpt,
+                compression_bin=int(batch.compression_bins[index]),
+            )
+        kept = zip(batch.num_letters[stays].tolist(), batch.compression_bins[stays].tolist(), strict=True)
+        for num_letters, compression_bin in kept:
+            self._counts.keep(num_letters, compression_bin)
         return stays

@@ -49,6 +49,7 @@ class EncodedBatch:
     row_lengths: NDArray[np.int64]  # (R, 2) length_a and length_b of each row; empty unless packed as segments
     text_hashes: NDArray[np.uint64]  # (D,) of the texts as they are used; equal for equal texts
     num_letters: NDArray[np.int64]  # (D,)
+    compression_bins: NDArray[np.int8]  # (D,) as in `CleaningCounts.compression`; -1 where it was not measured
     places: list[str]  # where each of the D was read, as `path:row`
     num_without_tokens: int  # documents of which no token was left; they are not among the D
     num_cut: int  # tokens that did not fit into segments
@@ -103,6 +104,7 @@ class DocumentEncoder:
             row_lengths=np.array(row_lengths, dtype=np.int64).reshape(-1, 2),
             text_hashes=hashes,
             num_letters=np.array([len(one.text) for one in kept], dtype=np.int64),
+            compression_bins=np.array([one.compression_bin for one in kept], dtype=np.int8),
             places=[one.place for one in kept],
             num_without_tokens=len(documents) - len(lengths),
             num_cut=num_cut,

@@ -34,6 +34,7 @@ _ARRAYS = (
     "row_lengths",
     "text_hashes",
     "num_letters",
+    "compression_bins",
 )
 
 _BETWEEN_PLACES = "\0"  # the one letter that no path has

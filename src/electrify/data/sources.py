@@ -35,6 +35,8 @@ class Document(NamedTuple):
 
     text: str
     place: str
+    compression_bin: int = -1
+    """Its bin in `CleaningCounts.compression`; −1 until, and unless, it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
