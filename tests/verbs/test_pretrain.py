@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.corpora import MAX_LENGTH, write_one_word_shards, write_shards
+from support.corpora import write_one_word_shards, write_shards
 from support.runs import BODIES, assert_same_run, figures, run, run_killed_at, settings, tensors
 
+from electrify.data.loader import RowOrder
 from electrify.data.shards import open_shards
 from electrify.errors import CheckpointError, ConfigError, DataError, TrainingError
 from electrify.recipes import load_recipe
@@ -240,7 +241,9 @@ def test_run_folder_says_what_was_asked_what_ran_and_what_came_of_it(electra_run
     assert environment["data"] == {"path": str(shards), "digest": open_shards(shards).digest}
     assert environment["precision"] == "float32"
     results = json.loads((electra_run / "results.json").read_text())
-    assert (results["steps"], results["tokens"]) == (10, 10 * 8 * MAX_LENGTH)
+    data = open_shards(shards)
+    order = RowOrder(data.num_rows("train"), seed=0).row_indices(0, 10 * 8)
+    assert (results["steps"], results["tokens"]) == (10, data.rows("train", order).lengths.sum())
 
 
 def test_metrics_are_written_at_their_steps(electra_run: Path) -> None:
