@@ -25,7 +25,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from electrify.data.records import file_format
+from electrify.data.lines import file_format
 from electrify.data.rejects import Rejects
 from electrify.data.sources import SourceOptions, read_documents
 from electrify.errors import DataError

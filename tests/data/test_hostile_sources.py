@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from electrify.data import records
+from electrify.data import lines
 from electrify.data.rejects import Rejects
 from electrify.data.sources import SourceOptions, read_documents
 
@@ -110,7 +110,7 @@ def test_a_record_of_many_short_lines_within_quotes_is_not_held_whole(tmp_path: 
 def test_parquet_that_grows_beyond_measure_is_given_up(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_MIN_RATIO_BYTES", 1 << 12)
+    monkeypatch.setattr(lines, "_MIN_RATIO_BYTES", 1 << 12)
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": ["x" * 20_000_000]}), sink, compression="zstd")
     path = tmp_path / f"bomb.parquet{suffix}"

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from electrify.data.records import open_source, read_rows
+from electrify.data.lines import open_source
+from electrify.data.records import read_rows
 from electrify.data.rejects import Rejects
 from electrify.data.sources import SourceOptions, find_files, read_documents
 from electrify.errors import ConfigError, DataError

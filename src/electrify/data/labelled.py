@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from electrify import progress
-from electrify.data.records import open_source, read_rows
+from electrify.data.lines import open_source
+from electrify.data.records import read_rows
 from electrify.data.rejects import EMPTY, MISSING_FIELD, NOT_TEXT, Rejects
 from electrify.errors import DataError
 

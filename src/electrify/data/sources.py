@@ -12,16 +12,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from electrify import progress
-from electrify.data.records import (
-    COMPRESSIONS,
-    RECORD_ENDINGS,
-    Source,
-    file_format,
-    is_utf8,
-    open_source,
-    read_all_lines,
-    read_rows,
-)
+from electrify.data.lines import COMPRESSIONS, Source, file_format, is_utf8, open_source, read_all_lines
+from electrify.data.records import RECORD_ENDINGS, read_rows
 from electrify.data.rejects import EMPTY, MISSING_FIELD, NOT_TEXT, NOT_UTF8, TOO_LONG, Rejects
 from electrify.errors import ConfigError, DataError
 

@@ -1,0 +1,101 @@
+"""Rows of `.parquet` files, in bounded memory: what a file says of its own size is not believed."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from electrify.data.lines import COMPRESSIONS, Source, damaged, require_plausible
+from electrify.data.rejects import NOT_UTF8, TOO_LONG, Rejects
+from electrify.data.tables import check_columns
+
+_BATCH_ROWS = 64
+
+
+@contextmanager
+def _seekable(source: Source) -> Iterator[Any]:
+    if source.path.suffix.lower() not in COMPRESSIONS:
+        yield source.raw
+        return
+    with tempfile.TemporaryFile() as spool:
+        while chunk := source.file.read(1 << 20):
+            spool.write(chunk)
+            require_plausible(spool.tell(), source.raw.tell())
+        spool.seek(0)
+        yield spool
+
+
+def _refuse_bombs(metadata: Any, columns: Sequence[str] | None, max_bytes: int) -> None:
+    """Stop before a column is unpacked that says of itself that it grows beyond all measure."""
+    for group in range(metadata.num_row_groups):
+        for index in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(index)
+            is_wanted = columns is None or chunk.path_in_schema.split(".")[0] in columns
+            if is_wanted and chunk.total_uncompressed_size > max_bytes:
+                require_plausible(chunk.total_uncompressed_size, chunk.total_compressed_size)
+
+
+def _open_parquet(file: Any, columns: Sequence[str] | None) -> tuple[Any, int]:
+    """Open a table; return it and how many of its rows are to be read at a time.
+
+    Parquet keeps a repeated value once, so a small file may hold any number of large ones. Plain columns are read row
+    by row, which makes one value of each. A list repeats values within a row, so tables with lists are read with the
+    values and the places that refer to them apart.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(file)
+    names = table.schema_arrow.names
+    kinds = [table.schema_arrow.field(name).type for name in columns or names if name in names]
+    if not any(pa.types.is_nested(kind) or pa.types.is_dictionary(kind) for kind in kinds):
+        return table, 1
+    leaves = map(table.schema.column, range(len(table.schema)))
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=texts), _BATCH_ROWS
+
+
+def _size_bytes(values: Any) -> int:
+    """Return how large an array would be with every value written out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(values.type):
+        words = values.dictionary
+        lengths = pc.binary_length(words) if pa.types.is_string(words.type) or pa.types.is_binary(words.type) else None
+        return int(values.nbytes if lengths is None else pc.sum(lengths.take(values.indices)).as_py() or 0)
+    if pa.types.is_struct(values.type):
+        return sum(map(_size_bytes, values.flatten()))
+    if pa.types.is_map(values.type):
+        values = values.cast(pa.list_(pa.struct([("key", values.keys.type), ("value", values.items.type)])))
+    if pa.types.is_nested(values.type):
+        return _size_bytes(values.flatten())
+    return int(values.nbytes)
+
+
+def read_parquet(
+    source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a file; arguments as for `records.read_rows`."""
+    size_bytes, number = source.raw.size(), 0
+    try:
+        with _seekable(source) as file:
+            table, batch_rows = _open_parquet(file, columns)
+            check_columns(source, table.schema_arrow.names, columns)
+            _refuse_bombs(table.metadata, columns, max_bytes)
+            wanted = list(columns) if columns else None
+            for batch in table.iter_batches(batch_rows, columns=wanted, use_threads=False):
+                for index in range(batch.num_rows):
+                    number += 1
+                    source.position_bytes = size_bytes * number // table.metadata.num_rows
+                    if sum(_size_bytes(column.slice(index, 1)) for column in batch.columns) > max_bytes:
+                        rejects.add(TOO_LONG, f"{source.path}:{number}")
+                        continue
+                    try:
+                        row = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+                    except UnicodeDecodeError:
+                        rejects.add(NOT_UTF8, f"{source.path}:{number}")
+                        continue
+                    yield number, row
+    except (OSError, ValueError) as problem:  # pyarrow.ArrowInvalid is a ValueError
+        damaged(source, problem, rejects)
