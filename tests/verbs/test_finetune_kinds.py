@@ -28,7 +28,11 @@ ENOUGH = {
     "classification": 0.9, "multilabel": 0.9, "regression": 0.9, "ranking": 0.9, "tagging": 0.95,
     "question_answering": 0.8, "multiple_choice": 0.9, "intent_slots": 0.9,
 }  # fmt: skip
-LONGER = {"intent_slots": {"num_epochs": 10}}  # two things to learn
+LONGER = {  # two things to learn, or several
+    "intent_slots": {"num_epochs": 20, "learning_rate": 0.01},
+    "multilabel": {"num_epochs": 12, "learning_rate": 0.01},
+}
+SEEDS = dict.fromkeys(LONGER, (0, 1, 2))  # of which some do not come away from the most frequent label
 Tuned = tuple[Path, FinetuneReport, Path]
 
 
@@ -48,8 +52,8 @@ def tuned(encoders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
             train = write_task(kind, folder / "train.jsonl", num_examples=192)
             valid = write_task(kind, folder / "valid.jsonl", num_examples=48, seed=1)
             report = finetune(
-                encoders[body], task=kind, train=train, validation=valid, output=folder / "out", seeds=(0,),
-                config=FinetuneConfig.model_validate(SETTINGS | LONGER.get(kind, {})),
+                encoders[body], task=kind, train=train, validation=valid, output=folder / "out",
+                seeds=SEEDS.get(kind, (0,)), config=FinetuneConfig.model_validate(SETTINGS | LONGER.get(kind, {})),
             )  # fmt: skip
             known[kind, body] = folder / "out", report, valid
         return known[kind, body]
@@ -69,7 +73,7 @@ def test_a_toy_task_is_learned_and_comes_back_from_its_folder(
     folder, report, valid = tuned(kind, body)
     assert report.validation["median"] > ENOUGH[kind]
     evaluation = evaluate(folder, valid, num_draws=20, precision="fp32")
-    assert evaluation.metrics == pytest.approx(report.seeds[0].validation, abs=1e-6)
+    assert evaluation.metrics == pytest.approx(report.seeds[report.published_seed].validation, abs=1e-6)
     interval = evaluation.intervals[report.metric]
     assert interval.low <= interval.value <= interval.high
     examples = read_part(kind, valid)
