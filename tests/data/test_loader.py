@@ -58,3 +58,8 @@ def test_the_order_is_made_without_a_word_on_the_terminal() -> None:
         [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"], capture_output=True, text=True
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_epochs_of_neighbouring_seeds_are_different_orders() -> None:
+    epochs = {tuple(RowOrder(30, seed=seed).row_indices(epoch, 30).tolist()) for seed in range(6) for epoch in range(6)}
+    assert len(epochs) == 36

@@ -123,6 +123,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
             config=config | {"micro_batch_size": size},
         )  # fmt: skip
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    if kind == "multiple_choice":
+        del one["classifier.bias"]  # added to all choices alike: its gradient is rounding alone, which Adam blows up
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=2e-5, msg=name)
 

@@ -114,10 +114,10 @@ def seq2seq(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         masking={"mask_prob": 0.15, "mean_span_tokens": 1.5},
         objective={"kind": "span", "copy_share": 0.25},
         optimizer={"learning_rate": 5e-3},
-        schedule={"num_steps": 150},
+        schedule={"num_steps": 300},
         training={"batch_size": 32},
-        evaluation={"every_steps": 150, "num_rows": 39},
-        checkpoint={"every_steps": 150},
+        evaluation={"every_steps": 300, "num_rows": 39},
+        checkpoint={"every_steps": 300},
     )
     return folder / "encoder_decoder"
 

@@ -137,7 +137,7 @@ def test_the_first_network_of_a_run_is_fine_tuned(
         ("span", {"span_loss": 1.8, "hidden_nats": 2.6}, {"span_accuracy": 0.5}),
         ("electric", {"noise_loss": 1.0, "nce_loss": 0.5}, {"mean_log_likelihood": -1.0}),
         ("contrastive", {"gen_loss": 2.2, "contrast_loss": 3.0}, {"disc_auc": 0.75, "view_accuracy": 0.3}),
-        ("halves", {"gen_loss": 2.2}, {"disc_auc": 0.75, "halves_auc": 0.55}),
+        ("halves", {"gen_loss": 2.2}, {"disc_auc": 0.75, "halves_auc": 0.75}),
         ("electra-15", {"gen_loss": 2.2}, {"disc_auc": 0.75}),
         ("replace-mlm", {"gen_loss": 1.6, "mlm_loss": 2.2}, {"mlm_accuracy": 0.4}),
         ("all-tokens-mlm", {"gen_loss": 1.6, "mlm_loss": 0.5}, {"copy_auc": 0.6}),
@@ -146,18 +146,19 @@ def test_the_first_network_of_a_run_is_fine_tuned(
 def test_every_kind_learns(
     kind: str, highest: dict[str, float], lowest: dict[str, float], shards: Path, tmp_path: Path
 ) -> None:
+    steps = 300 if kind == "halves" else 150  # whose relation is learned last
     report = run(
         shards,
         tmp_path / "run",
         body="modernbert",
         model={"hidden_size": 32, "intermediate_size": 64, "generator_layer_ratio": 1.0},
-        objective={"kind": kind, "halves_weight": 50.0},  # the discriminator's; with 1 chance decides in 150 steps
+        objective={"kind": kind, "halves_weight": 50.0},  # the discriminator's; with 1 chance decides
         optimizer={"learning_rate": 5e-3},
-        schedule={"num_steps": 150},
+        schedule={"num_steps": steps},
         training={"batch_size": 32},
-        evaluation={"every_steps": 150, "num_rows": 39},
+        evaluation={"every_steps": steps, "num_rows": 39},
         logging={"every_steps": 50},
-        checkpoint={"every_steps": 150},
+        checkpoint={"every_steps": steps},
     )
     assert all(report.validation[name] < bound for name, bound in highest.items()), report.validation
     assert all(report.validation[name] > bound for name, bound in lowest.items()), report.validation

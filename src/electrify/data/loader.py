@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from electrify.errors import DataError
@@ -28,7 +29,9 @@ class RowOrder:
         if num_rows < 1:
             raise DataError("There are no rows to train on. Prepare a larger corpus, or a smaller validation part.")
         self.num_rows = num_rows
-        self._order = _grain().MapDataset.range(num_rows).shuffle(seed % 2**32).repeat()
+        # grain shuffles an epoch by the sum of seed and epoch: seeds must not be neighbours.
+        mixed = xxhash.xxh32_intdigest(str(seed).encode())
+        self._order = _grain().MapDataset.range(num_rows).shuffle(mixed).repeat()
 
     def row_indices(self, step: int, batch_size: int, *, start: int | None = None) -> NDArray[np.int64]:
         """Return the rows of one global batch, the positions [step·B, (step + 1)·B) of the order.

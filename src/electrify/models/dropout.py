@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from electrify.kernels import dropout as native
-from electrify.noise import fold, keep_mask
+from electrify.noise import LAYERS, fold, keep_mask
 
 
 class Dropout(nn.Module):
@@ -58,4 +58,4 @@ def layer_keys(keys: Tensor | None, layer: int) -> Tensor | None:
         keys: Keys of the rows, (B,) int64, or None for no dropout.
         layer: Number of the layer.
     """
-    return None if keys is None else fold(keys, layer + 1)
+    return None if keys is None else fold(fold(keys, LAYERS), layer)

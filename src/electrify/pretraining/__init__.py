@@ -1,1 +1,1 @@
-"""What a pre-training run is made of, each part usable by itself; `verbs/pretrain.py` puts them together."""
+"""A pre-training run and what it is made of, each part usable by itself; begin with `running.py`."""
