@@ -28,6 +28,7 @@ def settings(shards: Path, *, body: str = "electra", **sections: dict[str, Any])
             "body": body, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 24,
             "max_positions": 32, "local_attention": 8, "global_attention_every": 2, "generator_layer_ratio": 0.5,
             "embedding_init": "normal", "embedding_std": 0.02, "share_layers": False,
+            "layer_std": 0.02, "attention_match": 0.0,
         },
         "masking": {"mask_prob": 0.15},
         "objective": {"disc_weight": 50},

@@ -41,6 +41,10 @@ class ModelConfig(Section):
     """Whether each head's output is multiplied by a sigmoid of the token (docs/recipes.md); opens here alone."""
     relative_bias: bool = False
     """electra: whether attention adds a learned number by distance, as T5's, to its scores; opens here alone."""
+    layer_std: Rate | None = None
+    """Standard deviation of the matrices inside layers at first, 0.02 if not given; not of span."""
+    attention_match: Annotated[float, Field(ge=0, le=30)] = 0.0
+    """Score that equal tokens give each other at first in half of the heads; 0 starts keys at random; not of span."""
     layers_alike: bool = False
     """Whether all layers of a network have one set of weights (ALBERT); published as plain layers."""
     generator_hidden_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -14,7 +14,7 @@ from electrify.models import limits
 from electrify.models.attention import Mask, attention_mask
 from electrify.models.blocks import gate_heads, linear_gelu, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
-from electrify.models.initialization import truncated_normal
+from electrify.models.initialization import match_keys, truncated_normal
 from electrify.models.inputs import Inputs
 from electrify.models.relative import RelativeBias
 
@@ -121,6 +121,12 @@ class ElectraModel(nn.Module):
     def word_embeddings(self) -> nn.Embedding:
         """The table of word vectors, (V, E)."""
         return self.embeddings.word_embeddings
+
+    def match_keys(self, score: float) -> None:
+        """Let equal tokens look at each other in all layers of a new body; `initialization.match_keys` says how."""
+        for part in self.encoder.modules():
+            if isinstance(part, _SelfAttention):
+                match_keys(part.query.weight, part.key.weight, num_heads=part.num_heads, score=score)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the hidden states of the last layer, (B, T, H).

@@ -19,7 +19,7 @@ from electrify.models import limits
 from electrify.models.attention import Mask, Rotation, attention_mask
 from electrify.models.blocks import gate_heads, gated_gelu, linear, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
-from electrify.models.initialization import truncated_normal
+from electrify.models.initialization import match_keys, truncated_normal
 from electrify.models.inputs import Inputs
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -160,6 +160,13 @@ class ModernBertModel(nn.Module):
     def word_embeddings(self) -> nn.Embedding:
         """The table of word vectors, (V, H)."""
         return self.embeddings.tok_embeddings
+
+    def match_keys(self, score: float) -> None:
+        """Let equal tokens look at each other in all layers of a new body; `initialization.match_keys` says how."""
+        for part in self.layers.modules():
+            if isinstance(part, _Attention):
+                queries, keys, _ = part.Wqkv.weight.chunk(3)
+                match_keys(queries, keys, num_heads=part.num_heads, score=score)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the hidden states behind the last norm, (B, T, H)."""

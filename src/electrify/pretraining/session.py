@@ -23,6 +23,7 @@ from electrify.pretraining.folder import (
     run_digest,
 )
 from electrify.pretraining.guard import StepGuard
+from electrify.pretraining.layers import start_layers
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.saving import StateKeeper
 from electrify.pretraining.starting import Start, build_started, find_inner, group_parameters, write_start
@@ -115,6 +116,7 @@ class Session:
         state = None if anew else self.find_state()
         if state is None and self.start is None:
             start_embeddings(self.objective.trained(), self.shards, self.config.model)
+            start_layers(self.objective.trained(), self.config.model)
         blocks = [block for network in self.objective.trained() for block in body_of(network).blocks]
         if self.config.training.compile:
             for block in dict.fromkeys(blocks):
