@@ -2,8 +2,8 @@
 
     python benchmarks/equal_tokens.py stsb/dev.jsonl.gz RUN/discriminator [ANOTHER …] [--pairs 200]
 
-Pairs are rows with "text_a" and "text_b". 1 is an even spread; tokens that are in both texts count, special ones do
-not. Attention is Transformers', as this project's kernels do not keep it.
+Pairs are rows with "text_a" and "text_b"; those that share no token are left out, counted. 1 is an even spread;
+tokens that are in both texts count, special ones do not. Attention is Transformers', as the kernels here do not keep it.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import torch
 import transformers
 
 
-def looks(folder: Path, pairs: list[tuple[str, str]]) -> torch.Tensor:
-    """Return the mean over the pairs that share a token, (layers, heads)."""
+def looks(folder: Path, pairs: list[tuple[str, str]]) -> tuple[torch.Tensor, int]:
+    """Return the mean over the pairs that share a token, (layers, heads), and how many they are."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     found = []
@@ -31,7 +31,7 @@ def looks(folder: Path, pairs: list[tuple[str, str]]) -> torch.Tensor:
                 layers = model(**encoded, output_attentions=True).attentions
             looked = [layer[0][:, rows + 1, columns + ends[0] + 1].mean(1) for layer in layers]
             found.append(torch.stack(looked) * len(ids))
-    return torch.stack(found).mean(0)
+    return torch.stack(found).mean(0), len(found)
 
 
 def main() -> None:
@@ -44,11 +44,14 @@ def main() -> None:
     with gzip.open(options.rows, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines][: options.pairs]
     pairs = [(row["text_a"], row["text_b"]) for row in rows]
-    print("| network | highest head, by layer | mean of the heads, by layer |\n|---|---|---|")
+    print("| network | pairs | highest head, by layer | mean of the heads, by layer |\n|---|---|---|---|")
     for folder in options.folders:
-        by_head = looks(folder, pairs)
+        by_head, num_pairs = looks(folder, pairs)
+        count = f"{num_pairs} of {len(pairs)}"
         highest, mean = by_head.max(1).values.tolist(), by_head.mean(1).tolist()
-        print(f"| {folder} | {', '.join(f'{x:.1f}' for x in highest)} | {', '.join(f'{x:.1f}' for x in mean)} |")
+        print(
+            f"| {folder} | {count} | {', '.join(f'{x:.1f}' for x in highest)} | {', '.join(f'{x:.1f}' for x in mean)} |"
+        )
 
 
 if __name__ == "__main__":

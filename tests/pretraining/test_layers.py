@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from support.runs import BODIES, settings
+from safetensors.torch import load_file
+from support.runs import BODIES, run, settings
 from torch import Tensor, nn
 
 from electrify.data.shards import open_shards
@@ -13,6 +14,7 @@ from electrify.models.heads import body_of
 from electrify.pretraining.layers import start_layers
 from electrify.pretraining.objectives import build_objective
 from electrify.recipes import load_recipe
+from electrify.verbs.pretrain import pretrain
 
 WIDE = {"hidden_size": 64, "num_heads": 2, "intermediate_size": 96}
 
@@ -63,3 +65,22 @@ def test_layers_of_t5_keep_their_own_values(shards: Path) -> None:
     asked = {"layer_std": 0.1, "attention_match": 3.0}
     usual, other = (matrices(shards, body="electra", kind="span", **model) for model in ({}, asked))
     assert all(torch.equal(*pair) for pair in zip(usual, other, strict=True))
+
+
+def test_a_run_begins_with_them_unless_it_starts_from_published_networks(shards: Path, tmp_path: Path) -> None:
+    still = {"optimizer": {"learning_rate": 1e-12}, "schedule": {"num_steps": 1, "warmup_share": 1.0}}
+    asked = {"model": {"layer_std": 0.1, "attention_match": 3.0}, **still}
+    run(shards, tmp_path / "usual", body="modernbert", **still)
+    run(shards, tmp_path / "asked", body="modernbert", **asked)
+    config = settings(shards, body="modernbert", **still)
+    config |= {"init_from": str(tmp_path / "usual"), "model": asked["model"]}
+    pretrain("tiny", output=tmp_path / "started", overrides=config)
+    usual, other, started = (
+        load_file(tmp_path / name / "discriminator" / "model.safetensors") for name in ("usual", "asked", "started")
+    )
+    name = "model.layers.0.attn.Wqkv.weight"
+    queries, keys, values = other[name].chunk(3)
+    torch.testing.assert_close(queries[:8], keys[:8])  # the first of two heads of 8
+    assert not torch.allclose(queries[8:], keys[8:])
+    torch.testing.assert_close(values, 5 * usual[name].chunk(3)[2])
+    torch.testing.assert_close(started[name], usual[name])

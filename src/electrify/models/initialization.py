@@ -21,8 +21,8 @@ def truncated_normal(module: nn.Linear | nn.Embedding, *, std: float, cutoff: fl
 def match_keys(queries: Tensor, keys: Tensor, *, num_heads: int, score: float) -> None:
     """Give half of the heads one matrix for queries and keys, so that equal tokens look at each other from the start.
 
-    Without, a network has to find out by training that a word stands elsewhere in its row too. Trained products of
-    the two come close to the identity by themselves (Trockman and Kolter 2023, arXiv 2305.09828, section 3).
+    Without, a network has to find out by training that a word stands elsewhere in its row too. Trockman and Kolter
+    2023 (arXiv 2305.09828) begin with products of the two near the identity for a like reason.
 
     Args:
         queries: New matrix whose values are kept up to a factor, (H, H), changed in place.
