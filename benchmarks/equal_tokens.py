@@ -3,7 +3,7 @@
     python benchmarks/equal_tokens.py stsb/dev.jsonl.gz RUN/discriminator [ANOTHER …] [--pairs 200]
 
 Pairs are rows with "text_a" and "text_b"; those that share no token are left out, counted. 1 is an even spread;
-tokens that are in both texts count, special ones do not. Attention is Transformers', as the kernels here do not keep it.
+tokens that are in both texts count, special ones do not. Attention is Transformers', as our kernels do not keep it.
 """
 
 import argparse
