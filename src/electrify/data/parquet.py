@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from electrify.data.lines import COMPRESSIONS, Source, damaged, require_plausible
+from electrify.data.parquet_pages import read_page_sizes
 from electrify.data.rejects import NOT_UTF8, TOO_LONG, Rejects
 from electrify.data.tables import check_columns
 
 _BATCH_ROWS = 64
+_VALUE_BYTES = 8
+_MAX_VALUES = 1 << 27  # in a column of a row group: a million lists of 128, which may all be the same; 2 GB while read
 
 
 @contextmanager
@@ -25,14 +28,20 @@ def _seekable(source: Source) -> Iterator[Any]:
         yield spool
 
 
-def _refuse_bombs(metadata: Any, columns: Sequence[str] | None, max_bytes: int) -> None:
-    """Stop before a column is unpacked that says of itself that it grows beyond all measure."""
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(index)
-            is_wanted = columns is None or chunk.path_in_schema.split(".")[0] in columns
-            if is_wanted and chunk.total_uncompressed_size > max_bytes:
-                require_plausible(chunk.total_uncompressed_size, chunk.total_compressed_size)
+def _refuse_bombs(file: Any, group: Any, columns: Sequence[str] | None, max_bytes: int) -> None:
+    """Stop before columns of a row group are read whose pages say that they grow beyond all measure."""
+    for chunk in map(group.column, range(group.num_columns)):
+        if columns is not None and chunk.path_in_schema.split(".")[0] not in columns:
+            continue
+        unpacked_bytes = packed_bytes = num_values = 0
+        for page in read_page_sizes(file, chunk):
+            unpacked_bytes += page.unpacked_bytes
+            packed_bytes += page.packed_bytes
+            num_values += page.num_values
+        if unpacked_bytes > max_bytes:
+            require_plausible(unpacked_bytes, packed_bytes)
+        if num_values > _MAX_VALUES:
+            require_plausible(_VALUE_BYTES * num_values, packed_bytes)
 
 
 def _open_parquet(file: Any, columns: Sequence[str] | None) -> tuple[Any, int]:
@@ -73,6 +82,15 @@ def _size_bytes(values: Any) -> int:
     return int(values.nbytes)
 
 
+def _read_batches(
+    table: Any, file: Any, columns: Sequence[str] | None, batch_rows: int, max_bytes: int
+) -> Iterator[Any]:
+    wanted = list(columns) if columns else None
+    for number in range(table.num_row_groups):
+        _refuse_bombs(file, table.metadata.row_group(number), columns, max_bytes)
+        yield from table.iter_batches(batch_rows, row_groups=[number], columns=wanted, use_threads=False)
+
+
 def read_parquet(
     source: Source, rejects: Rejects, max_bytes: int, columns: Sequence[str] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -82,9 +100,7 @@ def read_parquet(
         with _seekable(source) as file:
             table, batch_rows = _open_parquet(file, columns)
             check_columns(source, table.schema_arrow.names, columns)
-            _refuse_bombs(table.metadata, columns, max_bytes)
-            wanted = list(columns) if columns else None
-            for batch in table.iter_batches(batch_rows, columns=wanted, use_threads=False):
+            for batch in _read_batches(table, file, columns, batch_rows, max_bytes):
                 for index in range(batch.num_rows):
                     number += 1
                     source.position_bytes = size_bytes * number // table.metadata.num_rows
