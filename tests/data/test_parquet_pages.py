@@ -98,6 +98,18 @@ def test_a_list_of_countless_values_is_given_up_whatever_the_footer_says(
     assert "200 times" in rejects.describe()
 
 
+def test_the_columns_of_a_row_group_are_judged_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zeros = pa.ListArray.from_arrays(pa.array([0, 1000], pa.int32()), pa.array(np.zeros(1000, np.int32)))
+    monkeypatch.setattr("electrify.data.parquet._MAX_VALUES", 3500)
+    monkeypatch.setattr(lines, "_MIN_RATIO_BYTES", 10)
+    for num_columns, expected in ((3, {}), (4, {"damaged file": 1})):
+        pq.write_table(pa.table({f"c{number}": zeros for number in range(num_columns)}), tmp_path / "a.parquet")
+        rejects = Rejects()
+        with lines.open_source(tmp_path / "a.parquet") as source:
+            assert len(list(read_rows(source, rejects))) == (0 if expected else 1)
+        assert rejects.counts == expected
+
+
 def _chunk(num_bytes: int) -> Any:
     return SimpleNamespace(
         data_page_offset=0, has_dictionary_page=False, dictionary_page_offset=None, total_compressed_size=num_bytes

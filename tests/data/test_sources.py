@@ -172,6 +172,51 @@ def test_parquet_gives_lists_maps_and_categories_as_they_were_written(tmp_path: 
     assert rows == list(enumerate(pa.table(values).to_pylist(), start=1))
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_texts_that_parquet_writes_as_differences_are_read_beside_lists(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": ["one", None, "one and two"], "lists": [["a"], [], ["b", "c"]]})
+    pq.write_table(table, path, use_dictionary=False, column_encoding={"text": encoding, "lists.list.element": "PLAIN"})
+    with open_source(path) as source:
+        assert [row for _, row in read_rows(source, Rejects())] == table.to_pylist()
+    pq.write_table(table, path, use_dictionary=False, column_encoding={"lists.list.element": encoding})
+    rejects = Rejects()
+    with open_source(path) as source:
+        assert list(read_rows(source, rejects)) == []
+    assert "lists.list.element: lists of texts that are written as differences" in rejects.describe()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1577836800123456789, 0], pa.timestamp("ns")),
+        pa.array([10**12 + 1, 0], pa.duration("ns")),
+        pa.array([10**16, 0], pa.timestamp("ms")),
+        pa.array([10**7, -(10**7)], pa.date32()),
+    ],
+)
+def test_a_time_that_python_has_not_costs_no_row(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"text": ["one", "two"], "when": column}), tmp_path / "a.parquet")
+    rejects = Rejects()
+    with open_source(tmp_path / "a.parquet") as source:
+        rows = [row for _, row in read_rows(source, rejects)]
+    assert [row["text"] for row in rows] == ["one", "two"]
+    assert rows[0]["when"] is None
+    assert rejects.counts == {}
+
+
+def test_parquet_whose_footer_counts_no_rows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["one", "two"]}), path)
+    raw = bytearray(path.read_bytes())
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    place = raw.index(bytes([0x16, 4, 0x19]), start)  # num_rows of the file, an i64 of 2, before the row groups
+    raw[place + 1] = 0
+    path.write_bytes(raw)
+    documents, rejects = read(path)
+    assert (documents, rejects.counts) == (["one", "two"], {})
+
+
 def test_bad_bytes_in_parquet_are_counted_and_the_rest_is_kept(tmp_path: Path) -> None:
     raw = pa.array([b"good", b"\xff", b"fine", None], pa.binary())
     pq.write_table(pa.table({"text": pa.Array.from_buffers(pa.string(), 4, raw.buffers())}), tmp_path / "a.parquet")

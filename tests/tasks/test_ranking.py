@@ -3,7 +3,10 @@ import pytest
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.errors import ConfigError, DataError
+from electrify.tasks.bootstrap import draw_scores
 from electrify.tasks.classification import Prediction
+from electrify.tasks.judgement import EXAMPLE, signed
+from electrify.tasks.kinds import judged
 from electrify.tasks.ranking import build
 
 
@@ -44,3 +47,13 @@ def test_example_without_a_query_is_named() -> None:
     examples = [Example("q", "c", "0", place="a.jsonl:4"), Example("q", "c", "1")]
     with pytest.raises(DataError, match=r"a\.jsonl:4: no query"):
         build(examples, FinetuneConfig()).judge(examples, scored(0.1, 0.2))
+
+
+def test_entries_are_queries_that_say_something_and_know_their_candidates() -> None:
+    examples = candidates(("a", 1), ("b", 1), ("a", 0), ("b", 1), ("c", 0), ("c", 1))
+    task = build(examples, FinetuneConfig())
+    judgement = signed(task.judge(examples, scored(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)), judged(task, examples))
+    assert {len(column) for column in judgement.columns.values()} == {2} == {len(judgement)}
+    assert judged(task, examples) == [(examples[0], examples[2]), (examples[4], examples[5])]
+    assert len(set(judgement.columns[EXAMPLE].tolist())) == 2
+    assert draw_scores([judgement], ["map"], num_draws=20).draws.shape == (20,)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.corpora import write_rows
 from support.tasks import write_task
 
 from electrify import cli
@@ -43,6 +44,13 @@ kind = "tagging"
 train = "tagging.jsonl"
 valid = "tagging.jsonl"
 metric = "accuracy"
+[[task]]
+name = "queries"
+kind = "ranking"
+train = "ranking.jsonl"
+valid = "ranking.jsonl"
+fields = { text = "query", text_b = "candidate" }
+shown = ["map", "mrr"]
 """
 COMPARISON = """
 name = "toy objectives"
@@ -82,7 +90,7 @@ objective = { kind = "mlm" }
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
-    for kind in ("classification", "tagging"):
+    for kind in ("classification", "tagging", "ranking"):
         write_task(kind, folder / f"{kind}.jsonl", num_examples=32)
     (folder / "toys.toml").write_text(SUITE)
     (folder / "comparison.toml").write_text(COMPARISON)
@@ -109,11 +117,11 @@ def test_variants_cost_the_same_and_are_judged_alike(whole: Any) -> None:
     for run in whole.runs:
         one_step = run.flops / run.steps
         assert abs(run.flops - 2e8) <= one_step / 2
-        assert run.scores.keys() == {"animals", "places"}
+        assert run.scores.keys() == {"animals", "places", "queries"}
         assert run.curve[-1]["flops"] == run.flops
         assert len(run.curve) >= 10
     assert [(test.variant, test.task, test.num_seeds) for test in whole.tests] == [
-        ("mlm", task, 2) for task in ("animals", "places", "mean")
+        ("mlm", task, 2) for task in ("animals", "places", "queries", "mean")
     ]
 
 
@@ -201,11 +209,16 @@ def test_a_finished_comparison_trains_nothing_and_refuses_another(
     assert results(compare(toys / "comparison.toml", **options)) == results(whole)
     other = toys / "other.toml"
     other.write_text(COMPARISON.replace("2e8", "3e8"))
-    with pytest.raises(ConfigError, match="begun with another budget"):
+    with pytest.raises(ConfigError, match="begun with other budget"):
         compare(other, **options)
     other.write_text(COMPARISON.replace("intermediate_size = 24", "intermediate_size = 25"))
     with pytest.raises(ConfigError, match="the run was started with"):
         compare(other, **options)
+    changed = toys.parent / "changed"
+    shutil.copytree(toys, changed)
+    write_task("classification", changed / "classification.jsonl", num_examples=32, seed=1)
+    with pytest.raises(ConfigError, match="begun with other task files"):
+        compare(toys / "comparison.toml", **options | {"tasks": changed})
 
 
 def test_tokens_and_minutes_are_budgets_too(toys: Path, shards: Path, tmp_path: Path) -> None:
@@ -308,10 +321,12 @@ def test_shipped_comparisons_can_be_read_and_are_named_by_help(capsys: pytest.Ca
         ),
         (('suite = "toys.toml"', 'suite = "toys.toml"\nsettings = {num_epoch = 2}'), "num_epoch'. Did you mean"),
         (('name = "rtd"', "name = rtd"), "not valid TOML"),
+        (('suite = "toys.toml"', 'suite = "after.toml"\nonly = ["places"]'), "network of animals; add it to `only`"),
     ],
 )
 def test_mistake_in_a_comparison_is_named(change: tuple[str, str], message: str, tmp_path: Path) -> None:
     (tmp_path / "toys.toml").write_text(SUITE)
+    (tmp_path / "after.toml").write_text(SUITE.replace('name = "places"', 'name = "places"\nafter = "animals"'))
     (tmp_path / "comparison.toml").write_text(COMPARISON.replace(*change, 1))
     with pytest.raises(ConfigError, match=message):
         load_comparison(tmp_path / "comparison.toml")
@@ -353,6 +368,26 @@ def test_unknown_comparison_or_missing_file_is_named_before_training(toys: Path,
         load_comparison("objective")
     with pytest.raises(ConfigError, match="there is no such file, which task animals of toys needs"):
         compare(toys / "comparison.toml", data=shards, tasks=tmp_path, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "message"),
+    [
+        ("train = ", 'shown = ["f1"]\ntrain = ', r"labels have none of the metrics that are shown \(f1\)"),
+        ("train = ", 'metric = "f1"\ntrain = ', "task animals: metric: classification has no 'f1'"),
+    ],
+)
+def test_a_task_that_can_not_be_measured_is_named_before_training(
+    text: str, wrong: str, message: str, toys: Path, shards: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (toys / "classification.jsonl").read_text().splitlines()]
+    write_rows(tmp_path / "classification.jsonl", [row | {"label": str(number % 3)} for number, row in enumerate(rows)])
+    for name in ("tagging.jsonl", "ranking.jsonl", "comparison.toml"):
+        shutil.copyfile(toys / name, tmp_path / name)
+    (tmp_path / "toys.toml").write_text(SUITE.replace(text, wrong, 1))
+    with pytest.raises(ConfigError, match=message):
+        compare(tmp_path / "comparison.toml", data=shards, tasks=tmp_path, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,6 +1,7 @@
 """Settings of fine-tuning do what they say, and an interrupted run that goes on equals one that was not."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -300,9 +301,13 @@ def test_metric_that_the_examples_have_not_is_named_before_training(
         )  # fmt: skip
 
 
-def test_a_run_is_not_resumed_with_other_fields(
+def test_a_run_is_not_resumed_with_other_fields_data_or_model(
     encoders: dict[str, Path], labelled: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model, train = tmp_path / "model", tmp_path / "train.jsonl"
+    shutil.copytree(encoders["electra"], model)
+    shutil.copyfile(labelled["train"], train)
+    options: dict[str, Any] = {"train": train, "config": {"checkpoint_minutes": 0}}
     take_step, taken = training.SeedRun._take_step, []
 
     def stop(self: Any, *arguments: Any) -> None:
@@ -312,11 +317,20 @@ def test_a_run_is_not_resumed_with_other_fields(
         take_step(self, *arguments)
 
     monkeypatch.setattr(training.SeedRun, "_take_step", stop)
-    config = {"checkpoint_minutes": 0}
     with pytest.raises(Killed):
-        tune(encoders["electra"], labelled, tmp_path / "cut", config=config)
+        tune(model, labelled, tmp_path / "cut", **options)
     with pytest.raises(ConfigError, match="begun with other fields"):
-        tune(encoders["electra"], labelled, tmp_path / "cut", config=config, label_field="label", resume=True)
+        tune(model, labelled, tmp_path / "cut", **options, label_field="label", resume=True)
+    before = train.read_text()
+    train.write_text(before.replace("pet", "wild", 1))
+    with pytest.raises(ConfigError, match="begun with other data files"):
+        tune(model, labelled, tmp_path / "cut", **options, resume=True)
+    train.write_text(before)
+    text = (model / "tokenizer_config.json").read_text()
+    (model / "tokenizer_config.json").write_text(f"{text} ")
+    (model / "manifest.json").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match="begun with other model files"):
+        tune(model, labelled, tmp_path / "cut", **options, resume=True)
 
 
 def test_an_example_that_stands_in_several_rows_is_counted_once(encoders: dict[str, Path], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from electrify.data.tables import check_columns
 
 _BATCH_ROWS = 64
 _VALUE_BYTES = 8
-_MAX_VALUES = 1 << 27  # in a column of a row group: a million lists of 128, which may all be the same; 2 GB while read
+_MAX_VALUES = 1 << 27  # in a row group: a million lists of 128, which may all be the same; 2 GB while read
 
 
 @contextmanager
@@ -29,19 +29,19 @@ def _seekable(source: Source) -> Iterator[Any]:
 
 
 def _refuse_bombs(file: Any, group: Any, columns: Sequence[str] | None, max_bytes: int) -> None:
-    """Stop before columns of a row group are read whose pages say that they grow beyond all measure."""
+    """Stop before the columns of a row group are read if their pages say that they grow beyond all measure."""
+    unpacked_bytes = packed_bytes = num_values = 0
     for chunk in map(group.column, range(group.num_columns)):
         if columns is not None and chunk.path_in_schema.split(".")[0] not in columns:
             continue
-        unpacked_bytes = packed_bytes = num_values = 0
         for page in read_page_sizes(file, chunk):
             unpacked_bytes += page.unpacked_bytes
             packed_bytes += page.packed_bytes
             num_values += page.num_values
-        if unpacked_bytes > max_bytes:
-            require_plausible(unpacked_bytes, packed_bytes)
-        if num_values > _MAX_VALUES:
-            require_plausible(_VALUE_BYTES * num_values, packed_bytes)
+    if unpacked_bytes > max_bytes:
+        require_plausible(unpacked_bytes, packed_bytes)
+    if num_values > _MAX_VALUES:
+        require_plausible(_VALUE_BYTES * num_values, packed_bytes)
 
 
 def _open_parquet(file: Any, columns: Sequence[str] | None) -> tuple[Any, int]:
@@ -49,7 +49,8 @@ def _open_parquet(file: Any, columns: Sequence[str] | None) -> tuple[Any, int]:
 
     Parquet keeps a repeated value once, so a small file may hold any number of large ones. Plain columns are read row
     by row, which makes one value of each. A list repeats values within a row, so tables with lists are read with the
-    values and the places that refer to them apart.
+    values and the places that refer to them apart. pyarrow can not do that with texts that are written as differences;
+    beside lists these are read row by row, within lists they are refused.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,9 +60,33 @@ def _open_parquet(file: Any, columns: Sequence[str] | None) -> tuple[Any, int]:
     kinds = [table.schema_arrow.field(name).type for name in columns or names if name in names]
     if not any(pa.types.is_nested(kind) or pa.types.is_dictionary(kind) for kind in kinds):
         return table, 1
-    leaves = map(table.schema.column, range(len(table.schema)))
-    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=texts), _BATCH_ROWS
+    apart, differences = [], []
+    for index, leaf in enumerate(map(table.schema.column, range(len(table.schema)))):
+        if leaf.physical_type != "BYTE_ARRAY" or (columns is not None and leaf.path.split(".")[0] not in columns):
+            continue
+        if not _is_differences(table.metadata, index):
+            apart.append(leaf.path)
+        elif leaf.max_repetition_level:
+            raise ValueError(f"{leaf.path}: lists of texts that are written as differences; choose another encoding")
+        else:
+            differences.append(leaf.path)
+    rows = 1 if differences else _BATCH_ROWS
+    return pq.ParquetFile(file, metadata=table.metadata, read_dictionary=apart), rows
+
+
+def _is_differences(metadata: Any, index: int) -> bool:
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return any(encoding.startswith("DELTA") for group in groups for encoding in group.column(index).encodings)
+
+
+def _as_python(value: Any) -> Any:
+    """Return a value as Python has it, None if it has none: nanoseconds, years beyond 9999."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError):
+        return None
 
 
 def _size_bytes(values: Any) -> int:
@@ -103,12 +128,12 @@ def read_parquet(
             for batch in _read_batches(table, file, columns, batch_rows, max_bytes):
                 for index in range(batch.num_rows):
                     number += 1
-                    source.position_bytes = size_bytes * number // table.metadata.num_rows
+                    source.position_bytes = size_bytes * number // max(number, table.metadata.num_rows)
                     if sum(_size_bytes(column.slice(index, 1)) for column in batch.columns) > max_bytes:
                         rejects.add(TOO_LONG, f"{source.path}:{number}")
                         continue
                     try:
-                        row = {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+                        row = {name: _as_python(batch.column(name)[index]) for name in batch.schema.names}
                     except UnicodeDecodeError:
                         rejects.add(NOT_UTF8, f"{source.path}:{number}")
                         continue

@@ -65,19 +65,29 @@ def compare(
     Raises:
         DataError: If the runs were measured on different examples or in another order, or have not got the metric.
     """
-    sizes = {len(one) for one in (*ours, *theirs)}
-    if len(sizes) != 1:
-        raise DataError(f"the runs were measured on different examples ({', '.join(map(str, sorted(sizes)))} of them).")
-    if EXAMPLE in ours[0].columns and EXAMPLE in theirs[0].columns:
-        num_other = int((ours[0].columns[EXAMPLE] != theirs[0].columns[EXAMPLE]).sum())
-        if num_other:
-            raise DataError(f"the runs were measured on different examples ({num_other} of {len(ours[0])}).")
+    require_same_examples([*ours, *theirs])
     if metric not in ours[0].metrics() or metric not in theirs[0].metrics():
         raise DataError(f"one of the runs has no metric '{metric}'. They must be of the same kind of task.")
 
     sides = [draw_scores(side, [metric], num_draws=num_draws, seed=seed) for side in (ours, theirs)]
     difference, p_value = judge_difference(*sides)
     return Comparison(metric, part, sides[0].value, sides[1].value, difference, p_value)
+
+
+def require_same_examples(judgements: Sequence[Judgement]) -> None:
+    """Refuse to pair judgements that are not of the same examples in the same order.
+
+    Raises:
+        DataError: Saying how many differ.
+    """
+    sizes = {len(one) for one in judgements}
+    if len(sizes) != 1:
+        raise DataError(f"the runs were measured on different examples ({', '.join(map(str, sorted(sizes)))} of them).")
+    signed = [one.columns[EXAMPLE] for one in judgements if EXAMPLE in one.columns]
+    for other in signed[1:]:
+        num_other = int((signed[0] != other).sum())
+        if num_other:
+            raise DataError(f"the runs were measured on different examples ({num_other} of {len(judgements[0])}).")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What predictions are worth, in a form that can be computed on any part of the examples again.
 
 Confidence intervals draw examples with repetition a thousand times, so metrics are formulas over columns with one entry
-an example, and never need the network twice.
+an example (ranking: a query), and never need the network twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ import xxhash
 from electrify.errors import CheckpointError, ElectrifyError
 
 EXAMPLE = "example"
-"""Column with the digest of each example: what tells judgements of the same examples from others."""
+"""Column with the digest of what each entry is of: what tells judgements of the same examples from others."""
 
 _NOT_CONTENT = ("place", "id")
 """Fields of examples that say where they stand."""
@@ -43,17 +43,23 @@ class Judgement:
         return self.formula({name: values[indices] for name, values in self.columns.items()})
 
 
-def signed(judgement: Judgement, examples: Sequence[Any]) -> Judgement:
-    """Return a judgement that says which examples it is of."""
-    return Judgement(judgement.columns | {EXAMPLE: digests(examples)}, judgement.formula)
+def signed(judgement: Judgement, judged: Sequence[Any]) -> Judgement:
+    """Return a judgement that says what it is of: its N examples, or groups of them (`kinds.judged`)."""
+    assert len(judged) == len(judgement), f"{len(judgement)} entries for {len(judged)} that were judged"
+    return Judgement(judgement.columns | {EXAMPLE: digests(judged)}, judgement.formula)
 
 
-def digests(examples: Sequence[Any]) -> np.ndarray:
-    """Return a digest of what each example holds, its label included, (N,) int64."""
-    names = [field.name for field in fields(examples[0]) if field.name not in _NOT_CONTENT]
-    texts = [repr([getattr(one, name) for name in names]) for one in examples]
+def digests(judged: Sequence[Any]) -> np.ndarray:
+    """Return a digest of what each example, or each group of them, holds, labels included, (N,) int64."""
+    texts = [repr(_content(one)) for one in judged]
     found = [xxhash.xxh3_64_intdigest(text.encode(errors="surrogatepass")) for text in texts]
     return np.array(found, dtype=np.uint64).view(np.int64)
+
+
+def _content(one: Any) -> list[Any]:
+    if isinstance(one, tuple):
+        return [_content(member) for member in one]
+    return [getattr(one, field.name) for field in fields(one) if field.name not in _NOT_CONTENT]
 
 
 def write_columns(columns: Columns, path: Path) -> None:

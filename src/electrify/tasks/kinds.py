@@ -158,6 +158,11 @@ def restore_task(kind: str, labels: tuple[str, ...], config: FinetuneConfig, sta
     return ranking.Ranking(classes) if kind == ranking.KIND else classes
 
 
+def judged(task: Task, examples: Sequence[Any]) -> Sequence[Any]:
+    """Return what each entry of a judgement is of: the examples, or those of each query that is ranked."""
+    return task.judged(examples) if isinstance(task, ranking.Ranking) else examples
+
+
 def formula_of(task: Task) -> Callable[[Columns], dict[str, float]]:
     """Return the metrics of a task as a formula over the columns of its judgements."""
     if isinstance(task, tagging.Tagging):

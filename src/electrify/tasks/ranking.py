@@ -4,7 +4,7 @@ Metrics are means over queries. As in the TREC evaluations, queries without a ri
 say nothing and are left out; how many, is counted (Wang et al. 2007 and after use the same rule).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -55,7 +55,7 @@ class Ranking:
         """Make rows and label numbers."""
         encoded = self.classes.encode(examples, tokenizer, max_length=max_length, is_training=is_training)
         queries = _by_query([(one, one.label == self.right) for one in examples if one.group is not None])
-        num_mute = sum(len(set(marks)) < 2 for marks in queries.values())
+        num_mute = sum(not _says_something(marks) for marks in queries.values())
         counts = {"queries without a right or a wrong candidate": num_mute} if num_mute and not is_training else {}
         return replace(encoded, counts=counts)
 
@@ -75,6 +75,11 @@ class Ranking:
         """Return the most likely label of each example."""
         return self.classes.decode(outputs, encoded)
 
+    def judged(self, examples: Sequence[Example]) -> list[tuple[Example, ...]]:
+        """Return the candidates of each query that has a right and a wrong one, in the order of `judge`'s entries."""
+        groups = _by_query([(example, example) for example in examples])
+        return [tuple(some) for some in groups.values() if _says_something(one.label == self.right for one in some)]
+
     def judge(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> Judgement:
         """Rank the candidates of each query; the columns have one entry a query."""
         pairs = _by_query(
@@ -83,7 +88,7 @@ class Ranking:
                 for example, prediction in zip(examples, predictions, strict=True)
             ]
         )
-        rows = [_judge_query(some) for some in pairs.values() if 0 < sum(right for _, right in some) < len(some)]
+        rows = [_judge_query(some) for some in pairs.values() if _says_something(right for _, right in some)]
         if not rows:
             raise DataError("no query has a right and a wrong candidate, so there is nothing to rank.")
         return Judgement({name: np.array([row[name] for row in rows]) for name in METRICS}, formula)
@@ -102,6 +107,11 @@ def build(examples: Sequence[Example], config: FinetuneConfig) -> Ranking:
             f"positive_label: no label '{config.positive_label}'.{did_you_mean(config.positive_label, labels)}"
         )
     return Ranking(Classification(labels, config))
+
+
+def _says_something(marks: Iterable[bool]) -> bool:
+    """Return whether a query has a right and a wrong candidate."""
+    return len(set(marks)) == 2
 
 
 def _by_query(values: Sequence[tuple[Example, T]]) -> dict[str, list[T]]:

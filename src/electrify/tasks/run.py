@@ -22,6 +22,7 @@ from electrify.tasks.answering import QuestionAnswering
 from electrify.tasks.batches import MAX_TOKENS, Place, make_batch, predict_outputs, split_units
 from electrify.tasks.groups import freeze, layerwise_groups
 from electrify.tasks.judgement import Judgement, signed
+from electrify.tasks.kinds import judged
 from electrify.tasks.mixing import batches_a_task, plan_epoch
 from electrify.tasks.task import Encoded, Task
 from electrify.tasks.used_words import UsedWords
@@ -78,7 +79,7 @@ def measure(stream: Stream, part: str, place: Place, *, fits: bool = False) -> t
     if fits and isinstance(task, QuestionAnswering) and task.can_be_unanswerable:
         task = replace(task, threshold=task.find_threshold(encoded.examples, predictions).value)
         predictions = task.decode(outputs, encoded)
-    return task, signed(task.judge(encoded.examples, predictions), encoded.examples)
+    return task, signed(task.judge(encoded.examples, predictions), judged(task, encoded.examples))
 
 
 class SeedRun:

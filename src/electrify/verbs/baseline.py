@@ -10,7 +10,7 @@ from electrify.errors import DataError
 from electrify.files import read_json
 from electrify.tasks.bootstrap import Comparison, compare
 from electrify.tasks.judgement import EXAMPLE, Judgement, digests, read_columns
-from electrify.tasks.kinds import formula_of
+from electrify.tasks.kinds import formula_of, judged
 from electrify.tasks.task import Task
 from electrify.verbs.finetune_report import JUDGEMENTS
 
@@ -49,7 +49,7 @@ def check_baseline(baseline: str | Path, examples: Mapping[str, Sequence[Any]], 
     """
     part, theirs = _read(Path(baseline), task, examples.keys())
     found = theirs[0].columns.get(EXAMPLE)
-    wanted = digests(examples[part])
+    wanted = digests(judged(task, examples[part]))
     if len(theirs[0]) != len(wanted) or (found is not None and not np.array_equal(found, wanted)):
         raise DataError(f"{baseline}: was measured on other examples of the {part} part. Compare runs on the same.")
 

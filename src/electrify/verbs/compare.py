@@ -13,20 +13,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from electrify.data.shards import ShardFolder, open_shards
-from electrify.errors import ConfigError, ElectrifyError
-from electrify.files import digest_text, read_json, write_json
+from electrify.data.shards import open_shards
+from electrify.errors import ConfigError
+from electrify.files import read_json
 from electrify.pretraining.folder import refuse_other_config
-from electrify.pretraining.session import Session
 from electrify.progress import bar
 from electrify.runs import read_metrics
-from electrify.tasks.bootstrap import Drawn, draw_scores
+from electrify.tasks.bootstrap import Drawn, draw_scores, require_same_examples
 from electrify.tasks.judgement import Judgement, read_columns
 from electrify.tasks.kinds import formula_of
-from electrify.training.distributed import World
 from electrify.verbs.apart import RESULTS, Judging, Work, run_apart
+from electrify.verbs.comparison_checks import check_tasks, check_variants, claim
 from electrify.verbs.comparison_file import ComparisonPlan, load_comparison
 from electrify.verbs.comparison_plan import PlannedRun, plan_run
 from electrify.verbs.comparison_tables import ComparisonReport, write_comparison
@@ -65,9 +62,9 @@ def compare(
             "minutes are no equal budget while other runs use the processors. Leave out --jobs, or set flops or tokens."
         )
     planned = [plan_run(plan, variant, seed, shards, folder) for variant in plan.variant for seed in plan.seeds]
-    _require_files(suite, Path(tasks))
-    _try_out(planned, shards)
-    _claim(folder, plan, suite, shards)
+    check_tasks(plan, suite, Path(tasks))
+    check_variants(planned, shards)
+    claim(folder, plan, suite, shards=shards, tasks=Path(tasks))
     for one in planned[:: len(plan.seeds)]:
         steps = "as many steps as fit" if plan.budget.minutes else f"{one.config.schedule.num_steps:,} steps"
         _LOG.info(
@@ -95,48 +92,6 @@ def compare(
     )
     write_comparison(report, folder)
     return report
-
-
-def _require_files(suite: Suite, tasks: Path) -> None:
-    """Stop before hours of pre-training if a file of the evaluation is missing."""
-    for task in suite.task:
-        for name in (task.train, task.valid, task.test):
-            if name is not None and not (tasks / name).is_file():
-                raise ConfigError(
-                    f"{tasks / name}: there is no such file, which task {task.name} of {suite.name} needs."
-                )
-
-
-def _try_out(planned: Sequence[PlannedRun], shards: ShardFolder) -> None:
-    """Build what is trained of each variant that is not done, so that a wrong setting is said before any training."""
-    waiting = {one.variant.name: one for one in planned if not (one.folder / RESULTS).exists()}
-    for name, one in waiting.items():
-        try:
-            Session(one.config, shards, one.folder, world=World(), device=torch.device("cpu")).build_optimizer()
-        except ElectrifyError as problem:
-            raise type(problem)(f"variant {name}: {problem}") from None
-
-
-def _claim(folder: Path, plan: ComparisonPlan, suite: Suite, shards: ShardFolder) -> None:
-    """Write what the folder is for, or stop if it is for something else."""
-    now = {
-        "budget": plan.budget.model_dump(),
-        "fine-tuning seeds": list(plan.evaluation.seeds),
-        "suite or its settings": digest_text(f"{suite.model_dump_json()}{sorted(plan.evaluation.settings.items())}"),
-        "data": shards.digest,
-    }
-    path = folder / "comparison.json"
-    if path.exists():
-        then = read_json(path)
-        changed = [name for name, value in now.items() if then.get(name) != value]
-        if changed:
-            raise ConfigError(
-                f"{folder}: was begun with another {changed[0]}, so its scores could not be compared with new ones. "
-                "Choose another --output."
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, now)
 
 
 def _do(
@@ -215,10 +170,17 @@ def _draw(
             cells = judged.scores[planned[0].label][task.name]
             part = next(iter(cells.values())).part
             formula = formula_of(open_finetuned(scores / planned[0].label / task.name).task)
-            for name, mine in labels.items():
-                files = [file for label in mine for file in _judgements(scores / label / task.name, part)]
-                judgements = [Judgement(read_columns(file), formula) for file in files]
-                drawn[name][task.name] = draw_scores(judgements, list(cells), seed=number)
+            judgements = {
+                name: [
+                    Judgement(read_columns(file), formula)
+                    for label in mine
+                    for file in _judgements(scores / label / task.name, part)
+                ]
+                for name, mine in labels.items()
+            }
+            require_same_examples([one for some in judgements.values() for one in some])
+            for name, some in judgements.items():
+                drawn[name][task.name] = draw_scores(some, list(cells), seed=number)
                 progress.advance(1, text=f"{task.name}, {name}")
     return drawn
 

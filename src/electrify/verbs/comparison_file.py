@@ -188,5 +188,7 @@ def _chosen(suite: Suite, evaluation: Evaluation, source: str | Path) -> Suite:
             raise ConfigError(f"{source}: suite {suite.name} has no task '{one}'.{did_you_mean(one, names)}")
     tasks = tuple(task for task in suite.task if not evaluation.only or task.name in evaluation.only)
     for task in tasks:
+        if task.after is not None and task.after not in (other.name for other in tasks):
+            raise ConfigError(f"{source}: task {task.name} begins with the network of {task.after}; add it to `only`.")
         suite.config(task, evaluation.settings)
     return suite.model_copy(update={"task": tasks})

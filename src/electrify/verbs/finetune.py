@@ -28,7 +28,7 @@ from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
 from electrify.verbs.baseline import check_baseline, compare_with
 from electrify.verbs.finetune_report import FinetuneReport, publish, summarise, summarise_metrics
-from electrify.verbs.finetune_state import Finished, Trained, WorkFolder
+from electrify.verbs.finetune_state import Finished, Trained, WorkFolder, digest_inputs
 
 _LOG = logging.getLogger(__name__)
 SEEDS = (0, 1, 2, 3, 4)
@@ -113,8 +113,8 @@ def finetune(
     if baseline is not None:
         check_baseline(baseline, examples, task=prepared.task)
     settings = {**config.model_dump(), "model": str(model), **{part: str(path) for part, path in files.items()}}
-    request = {"settings": settings, "task": task, "init": init, "seeds": list(seeds)}
-    work = WorkFolder(target, {**request, "fields": names.as_json(), "max_bad_share": max_bad_share})
+    request = {"settings": settings, "task": task, "init": init, "seeds": list(seeds), "fields": names.as_json()}
+    work = WorkFolder(target, {**request, "max_bad_share": max_bad_share, **digest_inputs(folder, files)})
     work.begin(resume=resume, overwrite=overwrite)
 
     results: list[SeedResult] = []

@@ -17,7 +17,7 @@ from typing import Any
 from electrify.config import FinetuneConfig
 from electrify.data.tokenizer import Tokenizer
 from electrify.errors import ConfigError, DataError
-from electrify.files import new_folder, read_json, write_json
+from electrify.files import digest_file, new_folder, read_json, write_json
 from electrify.models.heads import TaskNetwork
 from electrify.tasks.judgement import Judgement, read_columns, write_columns
 from electrify.tasks.kinds import formula_of
@@ -25,6 +25,7 @@ from electrify.tasks.run import SeedResult
 from electrify.tasks.task import Task
 from electrify.verbs.finetuned import open_finetuned, save_finetuned
 
+_MODEL_ENDINGS = (".json", ".safetensors", ".txt")
 _REQUEST, _RESULT, _JUDGEMENTS = "request.json", "result.json", "judgements"
 
 
@@ -46,6 +47,20 @@ class Finished:
     result: SeedResult
     trained: dict[str, Trained]
     """By the name of the task; a single task has the name ""."""
+
+
+def digest_inputs(model: Path, files: Mapping[str, str | Path]) -> dict[str, Any]:
+    """Return what tells a run's model and data from others at the same places, for its request.
+
+    Args:
+        model: Folder of the model.
+        files: The data by part.
+    """
+    held = sorted(path for path in model.iterdir() if path.suffix in _MODEL_ENDINGS)
+    return {
+        "model files": {path.name: digest_file(path) for path in held},
+        "data files": {part: digest_file(Path(path)) for part, path in files.items()},
+    }
 
 
 class WorkFolder:

@@ -25,7 +25,7 @@ from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
 from electrify.verbs.finetune import SEEDS, check_length, choose_metric, encode_parts, read_parts
 from electrify.verbs.finetune_report import summarise, summarise_metrics
-from electrify.verbs.finetune_state import Finished, Trained, WorkFolder
+from electrify.verbs.finetune_state import Finished, Trained, WorkFolder, digest_inputs
 from electrify.verbs.finetuned import save_finetuned
 
 
@@ -107,7 +107,7 @@ def finetune_together(
         DataError: If a file can not be used.
     """
     config = config or FinetuneConfig()
-    _check(tasks, temperature)
+    _check(tasks, seeds, temperature)
     target = Path(output)
     refuse_existing(target, overwrite=overwrite)
     folder = resolve_folder(model)
@@ -122,7 +122,7 @@ def finetune_together(
         task = build_task(one.kind, examples["train"], own)
         prepared.tasks[one.name] = task
         prepared.parts[one.name] = encode_parts(task, examples, prepared.tokenizer, config.max_length)
-        prepared.metrics[one.name] = choose_metric(task, one.metric, examples["validation"])
+        prepared.metrics[one.name] = choose_metric(task, own.metric, examples["validation"])
     settings = {**config.model_dump(), "model": str(model), "temperature": temperature}
     files = {
         one.name: {
@@ -134,7 +134,9 @@ def finetune_together(
         }
         for one in tasks
     }
-    work = WorkFolder(target, {"settings": settings, "tasks": files, "seeds": list(seeds)})
+    paths = {f"{one.name}, {part}": path for one in tasks for part, path in one.files.items()}
+    request = {"settings": settings, "tasks": files, "seeds": list(seeds), **digest_inputs(folder, paths)}
+    work = WorkFolder(target, request)
     work.begin(resume=resume, overwrite=overwrite)
 
     best: Finished | None = None
@@ -222,7 +224,9 @@ def _mean_score(finished: Finished, prepared: _Prepared) -> float:
     return sum(scores) / len(scores)
 
 
-def _check(tasks: Sequence[TaskFiles], temperature: float) -> None:
+def _check(tasks: Sequence[TaskFiles], seeds: Sequence[int], temperature: float) -> None:
+    if not seeds:
+        raise ConfigError("seeds is empty; give at least one.")
     names = [one.name for one in tasks]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"tasks must have different names, got {', '.join(names) or 'none'}.")
