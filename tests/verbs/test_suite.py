@@ -242,7 +242,7 @@ def test_several_tasks_that_were_killed_and_resumed_equal_those_that_were_not(
     assert not (tmp_path / "cut").exists()
     with pytest.raises(DataError, match="unfinished run"):
         run_together(model, suite, output=tmp_path / "cut", **options)
-    with pytest.raises(ConfigError, match="tagging has no 'map'"):
+    with pytest.raises(ConfigError, match="metric: classification has no 'map'"):
         run_together(model, suite, output=tmp_path / "other", **options | {"overrides": {"metric": "map"}})
     with pytest.raises(ConfigError, match="seeds is empty"):
         run_together(model, suite, output=tmp_path / "other", **options | {"seeds": ()})
