@@ -178,6 +178,21 @@ def test_a_run_with_a_time_budget_is_extended_by_steps(shards, tmp_path):
     assert recipes.load_recipe(folder / "config.toml").schedule.budget_minutes is None
 
 
+@pytest.mark.parametrize("step", [13, 15])
+def test_killed_in_a_fall_that_follows_the_clock_it_keeps_the_state_before_it(step, shards, tmp_path, monkeypatch):
+    """By its steps alone the run would still be in its stable phase."""
+    monkeypatch.setattr(Clock, "seconds", property(lambda clock: float(clock.step)))  # a second a step
+    schedule = {**STABLE, "num_steps": 24, "budget_minutes": 16 / 60}
+    sections = {"schedule": schedule, "checkpoint": {"every_steps": 1}}
+    run_killed_at(step, shards, tmp_path / "run", monkeypatch, **sections)
+    kept = {path: path.read_bytes() for path in (tmp_path / "run/stable").rglob("*") if path.is_file()}
+    run(shards, tmp_path / "run", resume=True, **sections)
+    assert {path: path.read_bytes() for path in (tmp_path / "run/stable").rglob("*") if path.is_file()} == kept
+    run(shards, tmp_path / "straight", **sections)
+    assert [path.name for path in (tmp_path / "straight/stable").iterdir()] == ["step-00000013"]
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
+
+
 def test_without_a_kept_state_a_stable_run_is_warmed_up_again(copy, caplog):
     shutil.rmtree(copy / "stable")
     caplog.set_level(logging.INFO)
