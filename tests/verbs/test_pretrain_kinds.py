@@ -165,6 +165,24 @@ def test_every_kind_learns(
     assert report.warning is None
 
 
+@pytest.mark.parametrize(
+    ("objective", "missing"),
+    [
+        ({"kind": "hybrid", "causal_share": 1e-9}, ("clm_loss", "clm_accuracy", "clm_entropy")),
+        ({"kind": "hybrid", "causal_share": 1 - 1e-9}, ("mlm_loss", "mlm_accuracy", "mlm_entropy")),
+        ({"kind": "span", "copy_share": 1e-9}, ("copy_loss", "copy_accuracy", "copy_entropy")),
+        ({"kind": "span", "copy_share": 1 - 1e-9}, ("span_loss", "span_accuracy", "span_entropy", "hidden_nats")),
+    ],
+)
+def test_figures_of_rows_that_are_not_there_are_left_out(
+    objective: dict[str, Any], missing: tuple[str, ...], shards: Path, tmp_path: Path
+) -> None:
+    report = run(shards, tmp_path / "run", objective=objective)
+    for record in [report.validation, *figures(tmp_path / "run")]:
+        assert not record.keys() & set(missing)
+        assert any(name.endswith("_loss") for name in record)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_shows_the_losses_of_its_kind(kind: str, runs: Any) -> None:
     folder = runs[kind, "electra"]
