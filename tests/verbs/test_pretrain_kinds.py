@@ -12,6 +12,7 @@ from support.processes import finish, start
 from support.runs import BODIES, assert_close_runs, assert_same_run, figures, run, run_killed_at
 
 from electrify.config import FinetuneConfig
+from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import saved_network
 from electrify.pretraining.objectives import OBJECTIVES
 from electrify.report.page import pretraining_pictures
@@ -58,6 +59,19 @@ def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
     run(shards, tmp_path / "whole", **of_kind(kind, **every_step))
     run(shards, tmp_path / "parts", **of_kind(kind, training={"micro_batch_size": 3}, **every_step))
     assert_close_runs(tmp_path / "whole", tmp_path / "parts", rel=1e-4, atol=1e-4)
+
+
+def test_a_loss_that_compares_rows_is_not_resumed_with_other_micro_batches(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, often = tmp_path / "run", {"checkpoint": {"every_steps": 2}}
+    run_killed_at(3, shards, output, monkeypatch, **of_kind("contrastive", **often))
+    parts = of_kind("contrastive", training={"micro_batch_size": 2}, **often)
+    with pytest.raises(ConfigError, match=r"training\.micro_batch_size = None, now it is 2"):
+        run(shards, output, resume=True, **parts)
+    (output / "config.toml").unlink()
+    with pytest.raises(CheckpointError, match="another run"):
+        run(shards, output, resume=True, **parts)
 
 
 @pytest.mark.parametrize(
