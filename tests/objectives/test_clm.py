@@ -96,17 +96,15 @@ def test_hybrid_draws_one_row_in_so_many_and_the_same_in_any_company() -> None:
     assert torch.equal(together[:100], torch.cat(alone))
 
 
-@pytest.mark.parametrize("causal_share", [1e-9, 1 - 1e-9])
-def test_hybrid_batch_of_one_kind_has_a_loss_and_gradients(causal_share: float) -> None:
+@pytest.mark.parametrize(("causal_share", "kind"), [(1e-9, "mlm"), (1 - 1e-9, "clm")])
+def test_hybrid_batch_of_one_kind_has_a_loss_and_gradients(causal_share: float, kind: str) -> None:
     hybrid = build_hybrid(causal_share=causal_share)
     rows, output = run(hybrid, make_inputs())
     assert 0 in rows.counts.values()
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert all(torch.isfinite(one.grad).all() for one in hybrid.parameters() if one.grad is not None)
-    assert hybrid.diagnose(hybrid.figures(output)).keys() == {
-        "mlm_accuracy", "mlm_entropy", "clm_accuracy", "clm_entropy"
-    }  # fmt: skip
+    assert hybrid.diagnose(hybrid.figures(output)).keys() == {f"{kind}_accuracy", f"{kind}_entropy"}
 
 
 @BODIES

@@ -46,7 +46,9 @@ def test_rows_are_made_of_a_first_and_a_second_half(lengths: list[int], seed: in
     for row in range(len(keys)):
         source = row + len(keys) * int(is_other[row])  # without borders the label is what was done
         inner, theirs = [[100 * one + 101 + place for place in range(lengths[one] - 2)] for one in (row, source)]
-        first, second = inner[: len(inner) // 2], theirs[len(theirs) // 2 + 1 :]
+        taken = min((lengths[one] - 3) // 2 for one in (row, row + len(keys)))  # the shorter second half
+        first, second = inner[: len(inner) - 1 - taken], theirs[len(theirs) - taken :]
+        assert len(first) + len(second) == len(inner) - 1
         expected = [CLS, *first, SEP, *second, SEP]
         assert halved.input_ids[row, : len(expected)].tolist() == expected
         assert (halved.input_ids[row, len(expected) :] == PAD).all()
@@ -56,6 +58,35 @@ def test_rows_are_made_of_a_first_and_a_second_half(lengths: list[int], seed: in
         if halved.attention_mask is not None:
             assert halved.attention_mask[row].sum() == len(expected)
     assert halved.input_ids.shape[1] <= inputs.input_ids.shape[1]
+
+
+def segment_lengths(halved: Inputs) -> torch.Tensor:
+    """Tokens of both segments of each row, (B, 2)."""
+    is_second = halved.token_type_ids
+    is_real = torch.ones_like(is_second) if halved.attention_mask is None else halved.attention_mask
+    return torch.stack([((1 - is_second) * is_real).sum(1), is_second.sum(1)], dim=1)
+
+
+@given(lengths=st.lists(st.integers(3, 20), min_size=2, max_size=6).filter(lambda some: len(some) % 2 == 0))
+def test_lengths_are_the_same_whichever_half_a_row_gets(lengths: list[int]) -> None:
+    inputs, size = rows_of(lengths), len(lengths) // 2
+    found: list[set[tuple[int, ...]]] = [set() for _ in range(size)]
+    drawn: list[set[bool]] = [set() for _ in range(size)]
+    for seed in range(16):
+        halved, is_other = mix_halves(inputs, keys_of(size, seed=seed), pad_id=PAD)
+        for row, both in enumerate(segment_lengths(halved).tolist()):
+            found[row].add(tuple(both))
+            drawn[row].add(bool(is_other[row]))
+    assert all(len(labels) == 2 for labels in drawn)
+    assert all(len(one) == 1 for one in found)
+
+
+def test_the_label_can_not_be_read_off_lengths() -> None:
+    lengths = torch.randint(4, 60, (4000,), generator=torch.Generator().manual_seed(0)).tolist()
+    halved, is_other = mix_halves(rows_of(lengths), keys_of(2000), pad_id=PAD)
+    first, second = segment_lengths(halved).T
+    for rule in (first - second > 2, first > 2 * second, second > 12, first + second > 30):
+        assert abs(float((rule == is_other).double().mean()) - 0.5) < 0.04
 
 
 def test_half_of_the_rows_are_mixed_and_the_same_ones_whatever_they_are_batched_with() -> None:

@@ -69,6 +69,47 @@ def test_it_is_said_where_something_else_moves_over_the_run(section, values, sha
     assert line.startswith(f"{section}.{next(iter(values))} moved")
 
 
+@pytest.mark.parametrize(("section", "values"), MOVING)
+def test_it_is_said_where_something_else_begins_again(section, values, shards, tmp_path, caplog):
+    folder = tmp_path / "run"
+    run(shards, folder, schedule={"kind": "linear", "num_steps": 4}, **{section: values})
+    extend(folder, 4)
+    (line,) = [one.message for one in caplog.records if "begins again with the new steps" in one.message]
+    assert line.startswith(f"{section}.{next(iter(values))} moved")
+
+
+CONSTANT = {"kind": "constant", "num_steps": 10, "warmup_share": 0.4}
+
+
+def test_a_constant_learning_rate_stays_as_it_is(shards, tmp_path, caplog):
+    """It becomes the longer run bit for bit; 10 is a step at which lines are written anyway."""
+    folder = tmp_path / "run"
+    run(shards, folder, schedule=CONSTANT, **OFTEN)
+    extend(folder, 10)
+    run(shards, tmp_path / "straight", schedule={**CONSTANT, "num_steps": 20, "warmup_share": 0.2}, **OFTEN)
+    assert_same_run(folder, tmp_path / "straight")
+    assert {line["learning_rate"] for line in figures(folder) if line["kind"] == "train" and line["step"] > 4} == {2e-3}
+    assert (folder / "config.toml").read_text() == (tmp_path / "straight/config.toml").read_text()
+    assert "begins again" not in caplog.text
+
+
+def test_it_is_said_where_something_else_moves_beside_a_constant_rate(shards, tmp_path, caplog):
+    run(shards, tmp_path / "run", schedule=CONSTANT, masking={"mask_prob_end": 0.4})
+    extend(tmp_path / "run", 10)
+    assert "masking.mask_prob_end moved as in the shorter run until here" in caplog.text
+
+
+@pytest.mark.parametrize("step", [12, 19])
+def test_killed_while_extended_at_a_constant_rate_it_is_resumed_bit_for_bit(step, shards, tmp_path, monkeypatch):
+    run(shards, tmp_path / "run", schedule=CONSTANT, **OFTEN)
+    with monkeypatch.context() as patch:
+        patch.setattr("support.runs.run", lambda shards, output, **sections: extend(output, 10))
+        run_killed_at(step, shards, tmp_path / "run", monkeypatch)
+    pretrain(tmp_path / "run/config.toml", output=tmp_path / "run", resume=True)
+    run(shards, tmp_path / "straight", schedule={**CONSTANT, "num_steps": 20, "warmup_share": 0.2}, **OFTEN)
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
+
+
 def test_nothing_is_said_where_only_the_learning_rate_moves(copy, caplog):
     extend(copy, 16)
     assert "bit for bit" not in caplog.text
@@ -176,6 +217,21 @@ def test_a_run_with_a_time_budget_is_extended_by_steps(shards, tmp_path):
     assert (folder / "stable").is_dir()
     assert extend(folder, 5).steps == report.steps + 5
     assert recipes.load_recipe(folder / "config.toml").schedule.budget_minutes is None
+
+
+@pytest.mark.parametrize("step", [13, 15])
+def test_killed_in_a_fall_that_follows_the_clock_it_keeps_the_state_before_it(step, shards, tmp_path, monkeypatch):
+    """By its steps alone the run would still be in its stable phase."""
+    monkeypatch.setattr(Clock, "seconds", property(lambda clock: float(clock.step)))  # a second a step
+    schedule = {**STABLE, "num_steps": 24, "budget_minutes": 16 / 60}
+    sections = {"schedule": schedule, "checkpoint": {"every_steps": 1}}
+    run_killed_at(step, shards, tmp_path / "run", monkeypatch, **sections)
+    kept = {path: path.read_bytes() for path in (tmp_path / "run/stable").rglob("*") if path.is_file()}
+    run(shards, tmp_path / "run", resume=True, **sections)
+    assert {path: path.read_bytes() for path in (tmp_path / "run/stable").rglob("*") if path.is_file()} == kept
+    run(shards, tmp_path / "straight", **sections)
+    assert [path.name for path in (tmp_path / "straight/stable").iterdir()] == ["step-00000013"]
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
 
 
 def test_without_a_kept_state_a_stable_run_is_warmed_up_again(copy, caplog):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from support.runs import settings
 
-from electrify.config import PretrainConfig
+from electrify.config import PretrainConfig, TrainingConfig
 from electrify.data.shards import open_shards
 from electrify.pretraining.batches import BatchReader, deal_out
+from electrify.pretraining.guard import StepGuard
 from electrify.pretraining.objectives import build_objective
 from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.recipes import load_recipe
@@ -55,6 +56,22 @@ def test_step_in_micro_batches_is_the_same_step(shards: Path) -> None:
 def test_figures_are_made_only_when_asked_for(shards: Path) -> None:
     step = step_of(load_recipe("tiny", settings(shards)), shards)
     assert step.take(0, 1.0).figures is None
+
+
+def test_loss_that_few_steps_have_is_no_spike_where_it_is_there() -> None:
+    guard = StepGuard(TrainingConfig(spike_deviations=3))
+    for number in range(400):
+        terms = int(number % 20 == 0)
+        sums = {"span_loss": 5.0 + 0.1 * (number % 2), "copy_loss": 7.0 * terms}
+        result = StepResult(
+            sums={name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()},
+            counts={"span_loss": 1, "copy_loss": terms},
+            num_tokens=8,
+            grad_norm=torch.ones(()),
+            figures=None,
+        )
+        assert ("copy_loss" in result.values()) == bool(terms)
+        assert guard.judge(result.values()) is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])

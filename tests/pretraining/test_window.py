@@ -19,6 +19,14 @@ def test_loss_is_the_mean_over_terms_not_over_steps() -> None:
     assert window.tokens_seen == 20
 
 
+def test_loss_without_terms_is_left_out() -> None:
+    window = Window()
+    window.add(result(0.0, 0))
+    assert window.losses() == {}
+    window.add(result(6.0, 3))
+    assert window.losses() == {"loss": 2.0}
+
+
 def test_cleared_window_keeps_the_tokens() -> None:
     window = Window()
     window.add(result(6.0, 2))

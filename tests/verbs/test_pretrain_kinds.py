@@ -12,6 +12,7 @@ from support.processes import finish, start
 from support.runs import BODIES, assert_close_runs, assert_same_run, figures, run, run_killed_at
 
 from electrify.config import FinetuneConfig
+from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import saved_network
 from electrify.pretraining.objectives import OBJECTIVES
 from electrify.report.page import pretraining_pictures
@@ -58,6 +59,19 @@ def test_micro_batches_add_up_to_the_batch(kind: str, tmp_path: Path) -> None:
     run(shards, tmp_path / "whole", **of_kind(kind, **every_step))
     run(shards, tmp_path / "parts", **of_kind(kind, training={"micro_batch_size": 3}, **every_step))
     assert_close_runs(tmp_path / "whole", tmp_path / "parts", rel=1e-4, atol=1e-4)
+
+
+def test_a_loss_that_compares_rows_is_not_resumed_with_other_micro_batches(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, often = tmp_path / "run", {"checkpoint": {"every_steps": 2}}
+    run_killed_at(3, shards, output, monkeypatch, **of_kind("contrastive", **often))
+    parts = of_kind("contrastive", training={"micro_batch_size": 2}, **often)
+    with pytest.raises(ConfigError, match=r"training\.micro_batch_size = None, now it is 2"):
+        run(shards, output, resume=True, **parts)
+    (output / "config.toml").unlink()
+    with pytest.raises(CheckpointError, match="another run"):
+        run(shards, output, resume=True, **parts)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +177,24 @@ def test_every_kind_learns(
     assert all(report.validation[name] < bound for name, bound in highest.items()), report.validation
     assert all(report.validation[name] > bound for name, bound in lowest.items()), report.validation
     assert report.warning is None
+
+
+@pytest.mark.parametrize(
+    ("objective", "missing"),
+    [
+        ({"kind": "hybrid", "causal_share": 1e-9}, ("clm_loss", "clm_accuracy", "clm_entropy")),
+        ({"kind": "hybrid", "causal_share": 1 - 1e-9}, ("mlm_loss", "mlm_accuracy", "mlm_entropy")),
+        ({"kind": "span", "copy_share": 1e-9}, ("copy_loss", "copy_accuracy", "copy_entropy")),
+        ({"kind": "span", "copy_share": 1 - 1e-9}, ("span_loss", "span_accuracy", "span_entropy", "hidden_nats")),
+    ],
+)
+def test_figures_of_rows_that_are_not_there_are_left_out(
+    objective: dict[str, Any], missing: tuple[str, ...], shards: Path, tmp_path: Path
+) -> None:
+    report = run(shards, tmp_path / "run", objective=objective)
+    for record in [report.validation, *figures(tmp_path / "run")]:
+        assert not record.keys() & set(missing)
+        assert any(name.endswith("_loss") for name in record)
 
 
 @pytest.mark.parametrize("kind", KINDS)

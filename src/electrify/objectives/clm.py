@@ -101,7 +101,7 @@ class CausalLanguageModelling(Objective[CausalRows, TokenOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the decoder knows no more than frequencies."""
         plateau = diagnostics.unigram_entropy(token_counts)
-        return diagnostics.find_plateau("decoder", held_out["clm_loss"], plateau=plateau)
+        return diagnostics.find_plateau("decoder", held_out.get("clm_loss"), plateau=plateau)
 
     def networks(self) -> dict[str, Network]:
         """Return the decoder."""

@@ -52,8 +52,13 @@ def summarise_tokens(name: str, target_ids: Tensor, best_ids: Tensor | None, ent
 
 
 def diagnose_tokens(name: str, figures: Figures) -> dict[str, float]:
-    """Return `name`_accuracy (share of most likely tokens that are right) and `name`_entropy (mean, nats)."""
-    num_predicted = max(1, int(figures[f"{name}_num_predicted"].sum()))
+    """Return `name`_accuracy (share of most likely tokens that are right) and `name`_entropy (mean, nats).
+
+    Neither, if nothing was predicted.
+    """
+    num_predicted = int(figures[f"{name}_num_predicted"].sum())
+    if not num_predicted:
+        return {}
     return {
         f"{name}_accuracy": int(figures[f"{name}_num_right"].sum()) / num_predicted,
         f"{name}_entropy": float(figures[f"{name}_entropy_sum"].sum()) / num_predicted,
@@ -69,13 +74,14 @@ def diagnose(figures: Figures) -> dict[str, float]:
     Returns:
         gen_accuracy (share of predictions whose most likely token is the original), gen_entropy (mean, nats),
         gen_sampled_accuracy (share of samples equal to the original), share_replaced (of judged tokens), disc_auc,
-        disc_average_precision, disc_recall_at_1pct (recall with 1 % of the original tokens flagged).
+        disc_average_precision, disc_recall_at_1pct (recall with 1 % of the original tokens flagged). Without those of
+        predictions, if there was none.
     """
-    num_masked = max(1, int(figures["gen_num_predicted"].sum()))
+    num_masked, num_right = (int(figures[f"gen_num_{which}"].sum()) for which in ("predicted", "sampled_right"))
     scores, labels = figures["scores"], figures["labels"]
     return {
         **diagnose_tokens("gen", figures),
-        "gen_sampled_accuracy": int(figures["gen_num_sampled_right"].sum()) / num_masked,
+        **({"gen_sampled_accuracy": num_right / num_masked} if num_masked else {}),
         "share_replaced": float(labels.double().mean()),
         "disc_auc": auc(scores, labels),
         "disc_average_precision": average_precision(scores, labels),
@@ -110,16 +116,16 @@ def plateau_loss(token_counts: Tensor, *, masking: MaskingConfig) -> float:
     return (masking.mask_token_prob + random) * unigram_entropy(token_counts) + doubt
 
 
-def find_plateau(name: str, loss: float, *, plateau: float, has_body: bool = True) -> str | None:
+def find_plateau(name: str, loss: float | None, *, plateau: float, has_body: bool = True) -> str | None:
     """Say that a network that predicts tokens has learned nothing but frequencies; None if it has learned more.
 
     Args:
         name: Of the network.
-        loss: Held-out, in nats.
+        loss: Held-out, in nats; None if it has no terms there, which tells nothing.
         plateau: See `plateau_loss`.
         has_body: Whether model.body says what kind of network it is.
     """
-    if loss < plateau - 0.1:
+    if loss is None or loss < plateau - 0.1:
         return None
     other_body = 'model.body = "modernbert", ' if has_body else ""
     return (

@@ -153,7 +153,7 @@ class Electric(Objective[ElectricRows, TokenOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the noise model knows no more than frequencies."""
         plateau = diagnostics.unigram_entropy(token_counts)
-        return diagnostics.find_plateau("noise model", held_out["noise_loss"], plateau=plateau)
+        return diagnostics.find_plateau("noise model", held_out.get("noise_loss"), plateau=plateau)
 
     def networks(self) -> dict[str, Network]:
         """Return the scorer; the towers are of no use alone."""

@@ -9,6 +9,10 @@ which, is a function of their keys.
 
 The token in the middle gives way to the [SEP], so that a row stays as long as it was. Where a document ends just there,
 the halves do not belong together although they stood together, and the label says so.
+
+No length tells the label: the other row is drawn for every row, whichever half is taken, and what follows the [SEP] is
+as long as the shorter of the two second halves. Where its own is the longer one, a row is cut nearer to its end, not
+shortened. So its lengths are the same whichever half it gets, and it ends where a row ended.
 """
 
 from collections.abc import Mapping
@@ -150,7 +154,7 @@ class Halves(Objective[HalvedRows, HalvesOutput]):
 
 
 def mix_halves(inputs: Inputs, keys: Tensor, *, pad_id: int) -> tuple[Inputs, Tensor]:
-    """Put each row together from its first half and a second half, its own or another row's.
+    """Put each row together from its first half and a second half, its own or another row's, of the same length.
 
     Args:
         inputs: Rows that begin and end with special tokens and, behind them, one other row for each, (2·B, T).
@@ -170,12 +174,13 @@ def mix_halves(inputs: Inputs, keys: Tensor, *, pad_id: int) -> tuple[Inputs, Te
     width = ids.shape[1]
     mask = inputs.attention_mask
     lengths = torch.full((2 * size,), width, device=ids.device) if mask is None else mask.sum(1)
-    first = (lengths - 2).clamp(min=0) // 2  # tokens of the first half; the one behind it gives way
-    second = (lengths - 3 - first).clamp(min=0)
+    inner = (lengths - 2).clamp(min=0)  # (2·B,) tokens but [CLS] and [SEP]
+    second = (inner - 1).clamp(min=0) // 2  # tokens of the second half; the one before it gives way
+    taken = torch.minimum(second[:size], second[size:])[:, None]  # (B, 1) whichever half comes: lengths tell nothing
+    border = (inner[:size, None] - taken).clamp(min=1)  # (B, 1) place of the [SEP]
     is_swapped = uniform(fold(keys, HALVES)) < 0.5
     rows = torch.arange(size, device=ids.device)
     source = torch.where(is_swapped, rows + size, rows)  # (B,) where the second half comes from
-    border, taken = first[:size, None] + 1, second[source, None]  # (B, 1) place of the [SEP]; tokens behind it
     columns = torch.arange(int((border + taken).max()) + 2, device=ids.device)
     is_behind = columns > border
     is_real = columns <= border + taken + 1

@@ -120,7 +120,7 @@ class HybridLanguageModelling(Objective[HybridRows, TokenOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the network knows no more than frequencies where tokens are hidden."""
         plateau = diagnostics.plateau_loss(token_counts, masking=self.masker.config)
-        return diagnostics.find_plateau("encoder", held_out["mlm_loss"], plateau=plateau)
+        return diagnostics.find_plateau("encoder", held_out.get("mlm_loss"), plateau=plateau)
 
     def networks(self) -> dict[str, Network]:
         """Return the one network twice: as it fills in, and as it continues."""

@@ -70,7 +70,7 @@ class MaskedLanguageModelling(Objective[MaskedRows, TokenOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the encoder knows no more than frequencies."""
         plateau = diagnostics.plateau_loss(token_counts, masking=self.masker.config)
-        return diagnostics.find_plateau("encoder", held_out["mlm_loss"], plateau=plateau)
+        return diagnostics.find_plateau("encoder", held_out.get("mlm_loss"), plateau=plateau)
 
     def networks(self) -> dict[str, Network]:
         """Return the encoder."""

@@ -117,14 +117,14 @@ class Objective(Scheduled, ABC, Generic[B, O]):
 
     @abstractmethod
     def diagnose(self, figures: Figures) -> dict[str, float]:
-        """Return the figures of some forward passes, joined, as numbers with names."""
+        """Return the figures of some forward passes, joined, as numbers with names; not those that have no terms."""
 
     @abstractmethod
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say what is wrong with a run that should have learned something by now; None if nothing is.
 
         Args:
-            held_out: Mean losses and diagnosed figures of the held-out rows.
+            held_out: Mean losses and diagnosed figures of the held-out rows, without those that have no terms.
             token_counts: How often each token that can be predicted occurs in the data, (V,).
         """
 

@@ -173,7 +173,7 @@ class ReplacedTokenDetection(Objective[MaskedRows, RTDOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say which network does not learn."""
         plateau = diagnostics.plateau_loss(token_counts, masking=self.masker.config)
-        trouble = diagnostics.find_plateau("generator", held_out["gen_loss"], plateau=plateau)
+        trouble = diagnostics.find_plateau("generator", held_out.get("gen_loss"), plateau=plateau)
         return trouble or diagnostics.find_blindness(held_out["disc_auc"])
 
     def networks(self) -> dict[str, Network]:

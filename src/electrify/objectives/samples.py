@@ -63,7 +63,7 @@ class EncoderOfSamples(Objective[MaskedRows, TokenOutput]):
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the generator knows no more than frequencies; the encoder learns from what it draws."""
         plateau = diagnostics.plateau_loss(token_counts, masking=self.masker.config)
-        return diagnostics.find_plateau("generator", held_out["gen_loss"], plateau=plateau)
+        return diagnostics.find_plateau("generator", held_out.get("gen_loss"), plateau=plateau)
 
     def networks(self) -> dict[str, Network]:
         """Return both networks."""

@@ -139,18 +139,19 @@ class SpanCorruption(Objective[SpanRows, TokenOutput]):
     def diagnose(self, figures: Figures) -> dict[str, float]:
         """Return span_accuracy and span_entropy, the same of copies, and hidden_nats.
 
-        The last is the mean cross-entropy of the tokens that were hidden, without sentinels and ends.
+        The last is the mean cross-entropy of the tokens that were hidden, without sentinels and ends. What has no terms
+        is left out.
         """
         found = diagnostics.diagnose_tokens("span", figures)
         if self.copy_share:
             found |= diagnostics.diagnose_tokens("copy", figures)
-        count = max(1, int(figures["hidden_nats_count"].sum()))
-        return found | {"hidden_nats": float(figures["hidden_nats_sum"].sum()) / count}
+        count = int(figures["hidden_nats_count"].sum())
+        return found | ({"hidden_nats": float(figures["hidden_nats_sum"].sum()) / count} if count else {})
 
     def find_trouble(self, held_out: Mapping[str, float], token_counts: Tensor) -> str | None:
         """Say whether the decoder knows no more than frequencies."""
         plateau = diagnostics.unigram_entropy(token_counts)
-        return diagnostics.find_plateau("decoder", held_out["hidden_nats"], plateau=plateau, has_body=False)
+        return diagnostics.find_plateau("decoder", held_out.get("hidden_nats"), plateau=plateau, has_body=False)
 
     def networks(self) -> dict[str, Network]:
         """Return the encoder-decoder."""

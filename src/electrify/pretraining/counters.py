@@ -34,6 +34,7 @@ class _Counters(_Part):
     run: str
     data_digest: str
     seconds: Annotated[float, Field(ge=0)]
+    factor: Annotated[float, Field(ge=0, le=1)] | None = None  # states of earlier versions have none
     window: _Window
     guard: _Guard
     validation: dict[str, float | None]

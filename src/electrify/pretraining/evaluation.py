@@ -21,6 +21,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return mean losses and diagnosed figures of the held-out rows, the same on all processes; empty without rows.
 
+    What has no terms in them, such as the loss of a kind of rows that none is of, is left out.
+
     Args:
         objective: What is trained; put into evaluation mode.
         parallel: The same, as the processes train it together.
@@ -42,7 +44,8 @@ def evaluate(
     parallel.forget_gathered()  # they may be averages
     if not figures:
         return {}
-    losses = {name: float(total[0]) / max(1.0, float(total[1])) for name, total in add_up(sums, world).items()}
+    totals = {name: total.tolist() for name, total in add_up(sums, world).items()}
+    losses = {name: total / count for name, (total, count) in totals.items() if count}
     return {**losses, **objective.diagnose(join_up(join_figures(figures), world))}
 
 

@@ -2,9 +2,10 @@
 
 Where the learning rate was at its peak until it fell at the end (warm-up–stable–decay, Hu et al. 2024), the run goes on
 from the state before the fall, kept in `stable/`: it becomes the longer run that it would have been, without a seam,
-unless something beside the learning rate moves over the whole run (`masking.mask_prob_end` and the like).
+unless something beside the learning rate moves over the whole run (`masking.mask_prob_end` and the like). Where it is
+constant, the run goes on from its end in the same way.
 With any other schedule the learning rate has come down to zero; the run goes on from its end with a second warm-up and
-a second fall (re-warming, Ibrahim et al. 2024, arXiv 2403.08763).
+a second fall (re-warming, Ibrahim et al. 2024, arXiv 2403.08763), and all that moves over a run begins again.
 """
 
 import logging
@@ -50,11 +51,14 @@ def extend_run(folder: Path, config: PretrainConfig, *, num_steps: int) -> Pretr
         schedule = _prolonged(config.schedule, finished, num_steps)
         save_state(folder / "state", stable, keep_last=config.checkpoint.keep_last)
         _LOG.info("Going on from step %d, where the learning rate was at its peak.", stable.step)
-        _warn_of_seam(config)
+    elif config.schedule.kind == "constant":
+        schedule = _prolonged(config.schedule, finished, num_steps)
+        _LOG.info("Going on from step %d with the learning rate as it is.", finished)
     else:
         steps = {"start_step": finished, "num_steps": finished + num_steps, "budget_minutes": None}
         schedule = config.schedule.model_copy(update=steps)
         _LOG.info("Going on from step %d with a second warm-up.", finished)
+    _warn_of_seam(config, begins_again=schedule.start_step == finished)
     longer = config.model_copy(update={"schedule": schedule})
     write_text(folder / "config.toml", recipes.render(longer))
     return longer
@@ -77,13 +81,17 @@ def factor_of_step(schedule: ScheduleConfig, step: int) -> float:
     return learning_rate_factor((step - schedule.start_step) / length, schedule) if step >= schedule.start_step else 0.0
 
 
-def _warn_of_seam(config: PretrainConfig) -> None:
+def _warn_of_seam(config: PretrainConfig, *, begins_again: bool) -> None:
     places = {name: name.split(".") for name in _MOVES_OVER_ALL}
     moving = [name for name, (section, key) in places.items() if getattr(getattr(config, section), key) is not None]
-    if moving:
+    if not moving:
+        return
+    names = " and ".join(moving)
+    if begins_again:
+        _LOG.warning("%s moved over the run until here, and begins again with the new steps.", names)
+    else:
         _LOG.warning(
-            "%s moved as in the shorter run until here: the result is not, bit for bit, that of one longer run.",
-            " and ".join(moving),
+            "%s moved as in the shorter run until here: the result is not, bit for bit, that of one longer run.", names
         )
 
 

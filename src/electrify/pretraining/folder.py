@@ -24,6 +24,8 @@ _FREE = {
     "checkpoint.on_save_error",
 }
 """Settings that a run may be continued with other values of: how it is dealt out, not what comes out."""
+_COMPARES_ROWS = {"contrastive"}
+"""Kinds of objective whose loss compares the rows of a micro-batch, so that its size is part of what comes out."""
 _EXTENDED = {"schedule.num_steps", "schedule.start_step", "schedule.warmup_share", "schedule.budget_minutes"}
 """What `--extend` changes: the longer run goes on from states of the shorter one."""
 
@@ -56,7 +58,7 @@ def open_run(
 def run_digest(config: PretrainConfig) -> str:
     """Return what tells the states of one run from those of another: a digest of all that changes its result."""
     values = _flat(config).items()
-    return digest_text(json.dumps([item for item in values if item[0] not in _FREE | _EXTENDED]))
+    return digest_text(json.dumps([item for item in values if item[0] not in _free(config) | _EXTENDED]))
 
 
 def empty_folder(folder: Path) -> None:
@@ -96,11 +98,15 @@ def refuse_other_config(folder: Path, config: PretrainConfig) -> None:
         return
     then_flat, now_flat = _flat(recipes.load_recipe(path)), _flat(config)
     for key, value in then_flat.items():
-        if key not in _FREE and value != now_flat[key]:
+        if key not in _free(config) and value != now_flat[key]:
             raise ConfigError(
                 f"{folder}: the run was started with {key} = {value!r}, now it is {now_flat[key]!r}. Resume with "
                 "the settings in its config.toml, or choose another --output."
             )
+
+
+def _free(config: PretrainConfig) -> set[str]:
+    return _FREE - {"training.micro_batch_size"} if config.objective.kind in _COMPARES_ROWS else _FREE
 
 
 def _flat(config: PretrainConfig) -> dict[str, Any]:

@@ -159,6 +159,7 @@ class Session:
             "run": run_digest(self.config),
             "data_digest": self.shards.digest,
             "seconds": self.clock.seconds,
+            "factor": self.factor,
             "window": self.window.to_json(),
             "guard": self.guard.to_json(),
             "validation": finite_or_none(self.validation),
@@ -201,7 +202,8 @@ class Session:
         self.tokens_before = self.window.tokens_seen
         self.validation = {key: np.nan if value is None else value for key, value in counters["validation"].items()}
         self.warning = counters["warning"]
-        self.factor = factor_of_step(self.config.schedule, state.step - 1)
+        factor = counters.get("factor")
+        self.factor = factor_of_step(self.config.schedule, state.step - 1) if factor is None else factor
         if self.world.is_first:
             _LOG.info("Continuing from step %d.", state.step)
 

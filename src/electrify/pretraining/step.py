@@ -1,6 +1,6 @@
 """One optimizer step: rows in, gradients, update, sums out. It can be taken, and timed, by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,9 +30,8 @@ class StepResult:
     """What diagnostics are made of, if asked for."""
 
     def values(self) -> dict[str, float]:
-        """Return mean losses and gradient norm by name; waits for the device."""
-        losses = {name: float(value) / max(1, self.counts[name]) for name, value in self.sums.items()}
-        return {**losses, "grad_norm": float(self.grad_norm)}
+        """Return mean losses and gradient norm by name; see `mean_losses`."""
+        return {**mean_losses(self.sums, self.counts), "grad_norm": float(self.grad_norm)}
 
 
 class Batches(Protocol):
@@ -127,6 +126,16 @@ class TrainingStep:
             torch.tensor([*counts.values(), num_tokens], device=self._batches.device)
         ).tolist()
         return dict(zip(counts, values, strict=True)), total
+
+
+def mean_losses(sums: Mapping[str, Tensor], counts: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean of each loss over its terms, without those that have none; waits for the device.
+
+    Args:
+        sums: Over the terms of each loss, over all processes, scalars.
+        counts: How many terms each has, over all processes too, so that they agree on what is left out.
+    """
+    return {name: float(value) / counts[name] for name, value in sums.items() if counts[name]}
 
 
 def add_up(sums: dict[str, Tensor], world: World) -> dict[str, Tensor]:

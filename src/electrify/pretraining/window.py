@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.pretraining.step import StepResult
+from electrify.pretraining.step import StepResult, mean_losses
 
 
 class Window:
@@ -37,8 +37,8 @@ class Window:
         self._sums, self._counts, self.last = {}, {}, None
 
     def losses(self) -> dict[str, float]:
-        """Return the mean of each loss over its terms; waits for the device."""
-        return {name: float(value) / max(1, self._counts[name]) for name, value in self._sums.items()}
+        """Return the mean of each loss over its terms; see `mean_losses`."""
+        return mean_losses(self._sums, self._counts)
 
     def to_json(self) -> dict[str, Any]:
         """Return what a saved state keeps."""
