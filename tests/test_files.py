@@ -202,6 +202,16 @@ def test_output_that_loses_nothing_is_allowed(old: Path) -> None:
     refuse_existing(old, overwrite=False)  # an empty folder
 
 
+def test_a_folder_that_holds_what_is_read_is_not_replaced(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(old)
+    for one in (old, old / "old.txt", tmp_path / "link/old.txt"):
+        with pytest.raises(DataError, match="is read, lies in it"):
+            refuse_existing(old, overwrite=True, inputs=[None, tmp_path / "elsewhere", one])
+    with pytest.raises(DataError, match="is read, lies in it"):
+        refuse_existing(tmp_path / "link", overwrite=True, inputs=[old / "old.txt"], is_filled_in_place=True)
+    refuse_existing(old, overwrite=True, inputs=[old.parent / "beside", old.parent, f"{old}er/file"])
+
+
 def test_file_in_the_place_of_a_folder_is_refused_even_with_overwrite(old: Path) -> None:
     with pytest.raises(DataError, match=r"old.txt: a file"):
         refuse_existing(old / "old.txt", overwrite=True)

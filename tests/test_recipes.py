@@ -1,6 +1,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,22 @@ def test_overrides_replace_single_values_and_leave_their_neighbours() -> None:
     assert config == base.model_copy(
         update={"seed": 3, "optimizer": base.optimizer.model_copy(update={"learning_rate": 0.5})}
     )
+
+
+def test_minutes_replace_the_steps_of_a_recipe_but_not_those_given_with_them(tmp_path: Path) -> None:
+    minutes: dict[str, Any] = {"schedule": {"budget_minutes": 2.0}}
+    assert load_recipe("tiny").schedule.num_steps == 2_500
+    assert load_recipe("tiny", minutes).schedule.num_steps == 10_000_000
+    assert load_recipe("tiny", {"schedule": {"budget_minutes": 2.0, "num_steps": 7}}).schedule.num_steps == 7
+    own = tmp_path / "own.toml"
+    own.write_text("[schedule]\nbudget_minutes = 3.0\n")
+    assert load_recipe(own).schedule.num_steps == 10_000_000
+    own.write_text("[schedule]\nbudget_minutes = 3.0\nnum_steps = 7\n")
+    assert load_recipe(own).schedule.num_steps == 7
+    assert load_recipe(own, {"schedule": {"warmup_share": 0.5}}).schedule.num_steps == 7
+    assert load_recipe(own, minutes).schedule.num_steps == 10_000_000
+    own.write_text(render(load_recipe("tiny", minutes)))
+    assert load_recipe(own) == load_recipe(own, minutes) == load_recipe("tiny", minutes)
 
 
 def test_rendered_config_reads_back_as_itself(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ or, between two renames, beside it.
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def refuse_existing(folder: Path, *, overwrite: bool, is_filled_in_place: bool = False) -> None:
+def refuse_existing(
+    folder: Path, *, overwrite: bool, inputs: Iterable[str | Path | None] = (), is_filled_in_place: bool = False
+) -> None:
     """Stop before work whose result would replace something, or could not be put where it is wanted.
 
     What a killed replacement moved aside is put back first; see `new_folder`.
@@ -193,11 +195,12 @@ def refuse_existing(folder: Path, *, overwrite: bool, is_filled_in_place: bool =
     Args:
         folder: The folder to make.
         overwrite: Whether what is there may be replaced.
+        inputs: What the work reads, which must not go with the folder.
         is_filled_in_place: Whether the work writes into the folder instead of replacing it whole.
 
     Raises:
         DataError: If `folder` exists, is not an empty folder, and `overwrite` is not given; if it is a file; or if it
-            can not be replaced, as the folder that this process runs in.
+            can not be replaced, as a folder that an input lies in or that this process runs in.
     """
     _put_back(Path(os.path.realpath(folder)))
     if not folder.exists():
@@ -206,6 +209,9 @@ def refuse_existing(folder: Path, *, overwrite: bool, is_filled_in_place: bool =
         raise DataError(f"{folder}: exists already. Choose another --output, or pass --overwrite to replace it.")
     if not folder.is_dir():
         raise DataError(f"{folder}: a file, where a folder is to be made. Choose another --output.")
+    for one in inputs:
+        if one is not None and Path(os.path.realpath(one)).is_relative_to(os.path.realpath(folder)):
+            raise DataError(f"{folder}: not replaced, as {one}, which is read, lies in it. Choose another --output.")
     if is_filled_in_place:
         return
     if Path.cwd().is_relative_to(folder.resolve()):

@@ -214,6 +214,8 @@ def test_a_finished_comparison_trains_nothing_and_refuses_another(
     other.write_text(COMPARISON.replace("intermediate_size = 24", "intermediate_size = 25"))
     with pytest.raises(ConfigError, match="the run was started with"):
         compare(other, **options)
+    with pytest.raises(ConfigError, match="exists already and is no comparison"):
+        compare(toys / "comparison.toml", **options | {"output": toys})
     changed = toys.parent / "changed"
     shutil.copytree(toys, changed)
     write_task("classification", changed / "classification.jsonl", num_examples=32, seed=1)

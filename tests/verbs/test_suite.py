@@ -6,10 +6,11 @@ import pytest
 from safetensors.torch import load_file
 from support.tasks import write_task
 
-from electrify.errors import ConfigError, DataError
+from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.report.suite_page import write_suite_page
 from electrify.tasks import run as training
 from electrify.verbs import suite as suites
+from electrify.verbs.finetuned import open_finetuned
 from electrify.verbs.predict import evaluate
 from electrify.verbs.suite import run_suite, run_together
 from electrify.verbs.suite_file import load_suite, suite_names
@@ -255,6 +256,11 @@ def test_several_tasks_that_were_killed_and_resumed_equal_those_that_were_not(
         assert one.keys() == other.keys()
         assert all(one[key].equal(other[key]) for key in one)
     assert not (tmp_path / "cut.work").exists()
+    published = tmp_path / "whole/animals"
+    assert "together with places and answers" in (published / "README.md").read_text()
+    (published / "vocab.txt").write_text((published / "vocab.txt").read_text() + "more\n")
+    with pytest.raises(CheckpointError, match=r"vocab\.txt"):
+        open_finetuned(published)
 
 
 MNLI = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse",

@@ -54,7 +54,7 @@ class ScheduleConfig(Section):
     num_steps: Positive = 10_000
     """Length of the run in optimizer steps."""
     budget_minutes: Rate | None = None
-    """Length of the run in minutes of training instead; num_steps is then only an upper limit."""
+    """Length of the run in minutes of training instead; num_steps is then an upper limit, if given with it."""
     warmup_share: Share = 0.01
     """Share of the run over which the learning rate rises."""
     decay_share: OpenShare = 0.2

@@ -15,6 +15,7 @@ from electrify.config import PretrainConfig
 from electrify.errors import ConfigError, did_you_mean
 
 _FOLDER = Path(__file__).parent
+_NO_LIMIT = 10_000_000  # steps of a run that minutes end
 
 
 def recipe_names() -> list[str]:
@@ -23,7 +24,7 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> PretrainConfig:
-    """Read a recipe and put overrides on it.
+    """Read a recipe and put overrides on it; minutes among them (`schedule.budget_minutes`) replace its steps.
 
     Args:
         recipe: A shipped name ("tiny") or the path of a TOML file.
@@ -39,7 +40,18 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
         raise ConfigError(f"{path}: not valid TOML ({problem}).") from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply; no recipe is.") from None
-    return parse_config(merged(values, overrides or {}), source=str(recipe))
+    return parse_config(_lengthened(merged(values, overrides or {}), overrides or {}), source=str(recipe))
+
+
+def _lengthened(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift the number of steps where a budget of minutes is given without one: a recipe's would end the run early."""
+    asked = overrides.get("schedule")
+    schedule = (
+        asked if isinstance(asked, Mapping) and asked.get("budget_minutes") is not None else values.get("schedule")
+    )
+    if not isinstance(schedule, Mapping) or schedule.get("budget_minutes") is None or "num_steps" in schedule:
+        return values
+    return merged(values, {"schedule": {"num_steps": _NO_LIMIT}})
 
 
 def explicit_settings(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -82,13 +82,15 @@ def claim(folder: Path, plan: ComparisonPlan, suite: Suite, *, shards: ShardFold
     path = folder / "comparison.json"
     if path.exists():
         then = read_json(path)
-        changed = [name for name, value in now.items() if then.get(name) != value]
+        changed = [name for name, value in now.items() if name in then and then[name] != value]
         if changed:
             raise ConfigError(
                 f"{folder}: was begun with other {changed[0]}, so its scores could not be compared with new ones. "
                 "Choose another --output."
             )
         return
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists already and is no comparison. Choose another --output.")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, now)
 

@@ -33,7 +33,7 @@ from electrify.errors import ConfigError, did_you_mean
 from electrify.recipes import explain
 from electrify.verbs.suite_file import Suite, load_suite
 
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...], Field(min_length=1)]
 _FROM_BUDGET = {"schedule": ("num_steps", "budget_minutes"), "data": ("path",)}
 _SECTIONS = [name for name in PretrainConfig.model_fields if name not in ("seed", "init_from")]
 

@@ -16,7 +16,6 @@ from electrify.verbs.apart import RESULTS
 from electrify.verbs.comparison_file import Budget, ComparisonPlan, Variant
 
 _NUM_EVALUATIONS = 10
-_NO_LIMIT = 10_000_000  # steps of a run that minutes end
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def plan_run(plan: ComparisonPlan, variant: Variant, seed: int, shards: ShardFol
 
 def _length(budget: Budget, config: PretrainConfig, cost: RowCost) -> dict[str, Any]:
     if budget.minutes is not None:
-        return {"num_steps": _NO_LIMIT, "budget_minutes": budget.minutes}
+        return {"budget_minutes": budget.minutes}  # which lifts the recipe's number of steps
     if budget.flops is not None:
         num_steps = steps_for(budget.flops, lambda steps: cost.of(config, steps).operations)
     else:

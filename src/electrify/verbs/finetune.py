@@ -99,12 +99,11 @@ def finetune(
     """
     config = config or FinetuneConfig()
     check_kind(task)
-    if not seeds:
-        raise ConfigError("seeds is empty; give at least one.")
+    check_seeds(seeds)
     target = Path(output)
-    refuse_existing(target, overwrite=overwrite)
     names = fields or Fields(text_field, text_b_field, label_field)
     files = {"train": train, "validation": validation} | ({"test": test} if test is not None else {})
+    refuse_existing(target, overwrite=overwrite, inputs=[*files.values(), model, baseline])
     folder = resolve_folder(model)
     tokenizer = load_tokenizer(folder)
     check_length(folder, config)
@@ -179,6 +178,21 @@ def read_parts(
     rejects = {part: Rejects(max_bad_share) for part in files}
     examples = {part: read_part(kind, path, fields=fields, rejects=rejects[part]) for part, path in files.items()}
     return examples, rejects
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds that are none, too large for a generator, or named twice.
+
+    Raises:
+        ConfigError: Naming the first.
+    """
+    if not seeds:
+        raise ConfigError("seeds is empty; give at least one.")
+    for seed in seeds:
+        if not 0 <= seed < 1 << 63:
+            raise ConfigError(f"seeds: {seed} is none; a seed is a whole number from 0 to 2⁶³ - 1.")
+        if seeds.count(seed) > 1:
+            raise ConfigError(f"seeds: {seed} is named twice, which would count one run as two.")
 
 
 def check_length(folder: Path, config: FinetuneConfig) -> None:

@@ -1,6 +1,7 @@
 """What fine-tuning came to: figures of all seeds, and the folder that holds the best one's network."""
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,22 +100,42 @@ def publish(
         judgements: By seed and part; kept for comparisons with other runs.
         target: The folder.
     """
+    std = report.validation["std"]
+    spread = f" ± {std:.4f} over {len(report.seeds)} seeds" if std is not None else " (one seed)"
+    text = f"""Validation {report.metric}: {report.validation["mean"]:.4f}{spread}; the network here is that of seed
+{report.published_seed}. Trained on {report.num_train:,} examples, chosen by {report.num_validation:,}."""
+    origin = "random weights" if report.init == "random" else "a pre-trained encoder"
     with new_folder(target) as temporary:
-        save_finetuned(temporary, network, task, tokenizer, config)
         write_json(temporary / "results.json", {**asdict(report), "environment": describe_environment()})
-        write_text(temporary / "README.md", _model_card(type(network).__name__, task, report))
-        write_manifest(temporary, leave_out=["README.md", "results.json"])
+        card = model_card(type(network).__name__, task, origin=origin, text=text, settings=report.settings)
+        write_published(temporary, network, task, tokenizer, config, card=card)
         (temporary / JUDGEMENTS).mkdir()
         for (seed, part), judgement in judgements.items():
             write_columns(judgement.columns, temporary / JUDGEMENTS / f"seed-{seed}-{part}.safetensors")
 
 
-def _model_card(network: str, task: Task, report: FinetuneReport) -> str:
+def write_published(
+    folder: Path, network: TaskNetwork, task: Task, tokenizer: Tokenizer, config: FinetuneConfig, *, card: str
+) -> None:
+    """Write a network with its model card and its manifest into a folder that is there."""
+    save_finetuned(folder, network, task, tokenizer, config)
+    write_text(folder / "README.md", card)
+    write_manifest(folder, leave_out=["README.md", "results.json"])
+
+
+def model_card(network: str, task: Task, *, origin: str, text: str, settings: Mapping[str, Any]) -> str:
+    """Return the model card of a fine-tuned network.
+
+    Args:
+        network: Its class.
+        task: What it was trained for.
+        origin: What it was trained from, as "a pre-trained encoder".
+        text: What came of it.
+        settings: How it was trained.
+    """
     pipeline, what = _USES[task.head]
-    std = report.validation["std"]
-    spread = f" ± {std:.4f} over {len(report.seeds)} seeds" if std is not None else " (one seed)"
-    settings = "\n".join(f"| {key} | {value} |" for key, value in report.settings.items())
-    labels = f" with the labels {', '.join(f'`{label}`' for label in report.labels)}" if report.labels else ""
+    lines = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
+    labels = f" with the labels {', '.join(f'`{label}`' for label in task.labels)}" if task.labels else ""
     use = f'from transformers import pipeline\n\nmodel = pipeline("{pipeline}", model="PATH")'
     if not pipeline:
         use = 'import electrify\n\nresult = electrify.predict("PATH", examples)'
@@ -125,18 +146,15 @@ tags: [electrify{f", {pipeline}" if pipeline else ""}]
 
 # {what.capitalize()}
 
-`{network}`{labels}, fine-tuned with electrify {__version__} from {
-        "random weights" if report.init == "random" else "a pre-trained encoder"
-    }.
+`{network}`{labels}, fine-tuned with electrify {__version__} from {origin}.
 
 ```python
 {use}
 ```
 
-Validation {report.metric}: {report.validation["mean"]:.4f}{spread}; the network here is that of seed
-{report.published_seed}. Trained on {report.num_train:,} examples, chosen by {report.num_validation:,}.
+{text}
 
 | | |
 |---|---|
-{settings}
+{lines}
 """

@@ -55,8 +55,8 @@ def import_tensorflow(
         DataError: If the vocabulary is missing, or longer than the table of the networks.
     """
     output = Path(output)
-    refuse_existing(output, overwrite=overwrite)
     prefix = find_checkpoint(Path(checkpoint))
+    refuse_existing(output, overwrite=overwrite, inputs=[prefix, vocab])
     place = Path(vocab) if vocab is not None else prefix.with_name("vocab.txt")
     if vocab is None and not place.is_file():
         raise DataError(f"{place}: not there. Give the checkpoint's vocabulary: --vocab vocab.txt.")

@@ -97,9 +97,11 @@ def prepare(
     output = Path(output)
     options = source_options or SourceOptions()
     _check_settings(max_length, pack, validation_share, processes, shard_tokens)
-    refuse_existing(output, overwrite=overwrite)
-    used_tokenizer = load_tokenizer(tokenizer)
     files = _find_parts(corpus, validation)
+    refuse_existing(
+        output, overwrite=overwrite, inputs=[*(path for some in files.values() for path in some), tokenizer]
+    )
+    used_tokenizer = load_tokenizer(tokenizer)
     with new_folder(output) as folder:
         (folder / "tokenizer").mkdir()
         used_tokenizer.save(folder / "tokenizer", max_length=max_length)

@@ -91,7 +91,10 @@ def pretrain(
         resume = resume or extend is not None or is_restart
         device = choose_device()
         if not resume:
-            world.first_does(lambda: refuse_existing(folder, overwrite=overwrite, is_filled_in_place=True), device)
+            inputs = (path, config.init_from)
+            world.first_does(
+                lambda: refuse_existing(folder, overwrite=overwrite, inputs=inputs, is_filled_in_place=True), device
+            )
         lock = RunLock(folder, takes_over=is_restart)
         world.first_does(lambda: stack.enter_context(lock), device)
         world.first_does(lambda: open_shards(path, verify=verify), device)

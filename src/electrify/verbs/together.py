@@ -23,10 +23,9 @@ from electrify.tasks.kinds import Fields, build_task, check_kind
 from electrify.tasks.networks import new_network, share_body
 from electrify.tasks.run import SeedResult, SeedRun, Stream
 from electrify.tasks.task import Encoded, Task
-from electrify.verbs.finetune import SEEDS, check_length, choose_metric, encode_parts, read_parts
-from electrify.verbs.finetune_report import summarise, summarise_metrics
+from electrify.verbs.finetune import SEEDS, check_length, check_seeds, choose_metric, encode_parts, read_parts
+from electrify.verbs.finetune_report import model_card, summarise, summarise_metrics, write_published
 from electrify.verbs.finetune_state import Finished, Trained, WorkFolder, digest_inputs
-from electrify.verbs.finetuned import save_finetuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,8 @@ def finetune_together(
     config = config or FinetuneConfig()
     _check(tasks, seeds, temperature)
     target = Path(output)
-    refuse_existing(target, overwrite=overwrite)
+    paths = {f"{one.name}, {part}": path for one in tasks for part, path in one.files.items()}
+    refuse_existing(target, overwrite=overwrite, inputs=[*paths.values(), model])
     folder = resolve_folder(model)
     check_length(folder, config)
     prepared = _Prepared(folder, load_tokenizer(folder), {}, {}, {}, config, temperature)
@@ -134,7 +134,6 @@ def finetune_together(
         }
         for one in tasks
     }
-    paths = {f"{one.name}, {part}": path for one in tasks for part, path in one.files.items()}
     request = {"settings": settings, "tasks": files, "seeds": list(seeds), **digest_inputs(folder, paths)}
     work = WorkFolder(target, request)
     work.begin(resume=resume, overwrite=overwrite)
@@ -174,10 +173,24 @@ def finetune_together(
     with new_folder(target) as temporary:
         for name, trained in best.trained.items():
             (temporary / name).mkdir()
-            save_finetuned(temporary / name, trained.network, trained.task, prepared.tokenizer, config)
+            card = _card(report, name, trained, prepared.metrics[name])
+            write_published(temporary / name, trained.network, trained.task, prepared.tokenizer, config, card=card)
         write_json(temporary / "results.json", {**asdict(report), "environment": describe_environment()})
     work.remove()
     return report
+
+
+def _card(report: TogetherReport, name: str, trained: Trained, metric: str) -> str:
+    others = " and ".join(other for other in report.tasks if other != name)
+    score = report.tasks[name]["validation"][metric]["mean"]
+    return model_card(
+        type(trained.network).__name__,
+        trained.task,
+        origin=f"a pre-trained encoder, together with {others}" if others else "a pre-trained encoder",
+        text=f"Validation {metric}: {score:.4f}, mean of {len(report.seeds)} runs; the network here is that of seed "
+        f"{report.published_seed}.",
+        settings=report.settings,
+    )
 
 
 def _train_seed(prepared: _Prepared, seed: int, work: WorkFolder, progress: Bar) -> Finished:
@@ -225,8 +238,7 @@ def _mean_score(finished: Finished, prepared: _Prepared) -> float:
 
 
 def _check(tasks: Sequence[TaskFiles], seeds: Sequence[int], temperature: float) -> None:
-    if not seeds:
-        raise ConfigError("seeds is empty; give at least one.")
+    check_seeds(seeds)
     names = [one.name for one in tasks]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"tasks must have different names, got {', '.join(names) or 'none'}.")

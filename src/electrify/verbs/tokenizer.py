@@ -65,9 +65,9 @@ def build_tokenizer(
         raise ConfigError(
             "Give either a corpus to learn a vocabulary from, or a published tokenizer with --from (from_)."
         )
-    refuse_existing(output, overwrite=overwrite)
-    options = source_options or SourceOptions()
-    documents = _Documents(find_files(corpus) if from_ is None else [], options)
+    files = find_files(corpus) if from_ is None else []
+    refuse_existing(output, overwrite=overwrite, inputs=[*files, from_])
+    documents = _Documents(files, source_options or SourceOptions())
     tokenizer = _load(Path(from_), is_cased) if from_ is not None else _train(documents, vocab_size, is_cased)
     with new_folder(output) as folder:
         tokenizer.save(folder, max_length=max_length)

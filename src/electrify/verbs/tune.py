@@ -15,7 +15,7 @@ from electrify.config import FinetuneConfig
 from electrify.errors import ConfigError, ElectrifyError, TrainingError, did_you_mean
 from electrify.files import new_folder, refuse_existing, write_json
 from electrify.tasks.kinds import Fields
-from electrify.verbs.finetune import finetune
+from electrify.verbs.finetune import check_seeds, finetune
 
 _LOG = logging.getLogger(__name__)
 SPACE: dict[str, tuple[float, ...]] = {
@@ -92,8 +92,9 @@ def tune(
     for name in choices:
         if name not in FinetuneConfig.model_fields:
             raise ConfigError(f"space: no setting '{name}'.{did_you_mean(name, FinetuneConfig.model_fields)}")
+    check_seeds(seeds)
     target = Path(output)
-    refuse_existing(target, overwrite=overwrite)
+    refuse_existing(target, overwrite=overwrite, inputs=[train, validation, model])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     size = 1
     for values in choices.values():
