@@ -115,6 +115,15 @@ def test_nothing_is_said_where_only_the_learning_rate_moves(copy, caplog):
     assert "bit for bit" not in caplog.text
 
 
+def test_the_first_command_does_not_fit_an_extended_run_and_overwrite_does_not_fit_extend(copy, tmp_path):
+    (tmp_path / "first.toml").write_text((copy / "config.toml").read_text())
+    extend(copy, 4)
+    with pytest.raises(ConfigError, match=r"finished at step 20, not 16\. Give .*config\.toml as RECIPE"):
+        pretrain(tmp_path / "first.toml", output=copy, extend=4)
+    with pytest.raises(ConfigError, match="give one of them"):
+        pretrain(copy / "config.toml", output=copy, extend=4, overwrite=True)
+
+
 def test_it_can_be_extended_again(copy, shards, tmp_path):
     extend(copy, 16)
     extend(copy, 32)

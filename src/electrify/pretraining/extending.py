@@ -102,8 +102,12 @@ def _finished_steps(folder: Path, schedule: ScheduleConfig) -> int:
     finished = read_json(folder / "results.json", error=CheckpointError).get("steps")
     states = list_states(folder / "state")
     newest = int(states[-1].name.removeprefix("step-")) if states else None
-    if finished != newest or (schedule.budget_minutes is None and finished != schedule.num_steps):
+    if finished != newest:
         raise ConfigError(f"{folder}: its newest state is of step {newest}, of {schedule.num_steps}. {advice}")
+    if schedule.budget_minutes is None and finished != schedule.num_steps:
+        raise ConfigError(
+            f"{folder}: finished at step {finished}, not {schedule.num_steps}. Give {folder / 'config.toml'} as RECIPE."
+        )
     assert isinstance(finished, int)
     return finished
 

@@ -82,6 +82,8 @@ def pretrain(
         RunStopped: If SIGTERM or SIGINT asked for an end; the run is saved and can be resumed.
     """
     memory_before = peak_bytes()
+    if overwrite and extend is not None:
+        raise ConfigError("extend goes on with what overwrite would remove; give one of them.")
     config = recipes.load_recipe(recipe, overrides)
     if config.data.path is None:
         raise ConfigError("data.path is not set. Give --data.path SHARDS, a folder made by `electrify prepare`.")
