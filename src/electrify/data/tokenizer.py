@@ -158,7 +158,9 @@ class Tokenizer:
             return self._word_cache.encode(texts)
         return [np.array(ids, dtype=ID_DTYPE) for ids in self.encode_plain(texts)]
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> list[Encoded]:
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, *, max_length: int
+    ) -> list[Encoded]:
         """Encode texts, or pairs of texts, as a network reads them.
 
         Special tokens inside the text are recognised, as in Transformers: `[MASK]` is a mask. Too long input loses
@@ -166,20 +168,23 @@ class Tokenizer:
 
         Args:
             texts: First or only texts.
-            pairs: Second texts, as many.
+            pairs: Second texts, as many; None among them for a text that stands alone.
             max_length: Most tokens of one example, special tokens included.
 
         Raises:
             ConfigError: If `max_length` leaves no room between the special tokens.
         """
-        room = max_length - (2 if pairs is None else 3)
-        if room < 1:
-            raise ConfigError(f"max_length must be at least {max_length - room + 1} for this input, got {max_length}.")
+        seconds = [None] * len(texts) if pairs is None else pairs
+        given = [text for text in seconds if text is not None]
+        shortest = 4 if given else 3
+        if max_length < shortest:
+            raise ConfigError(f"max_length must be at least {shortest} for this input, got {max_length}.")
         first = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        if pairs is None:
-            return [self._wrap(a, None, room) for a in first]
-        second = self._backend.encode_batch(list(pairs), add_special_tokens=False)
-        return [self._wrap(a, b, room) for a, b in zip(first, second, strict=True)]
+        second = iter(self._backend.encode_batch(given, add_special_tokens=False))
+        return [
+            self._wrap(a, None if text is None else next(second), max_length)
+            for a, text in zip(first, seconds, strict=True)
+        ]
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Return the ids of each word of sentences that are split into words already, without special tokens around.
@@ -198,7 +203,8 @@ class Tokenizer:
             result.append(ids)
         return result
 
-    def _wrap(self, a: Encoding, b: Encoding | None, room: int) -> Encoded:
+    def _wrap(self, a: Encoding, b: Encoding | None, max_length: int) -> Encoded:
+        room = max_length - (2 if b is None else 3)
         length_a, length_b = longest_first(len(a), 0 if b is None else len(b), room)
         ids = [self.cls_id, *a.ids[:length_a], self.sep_id]
         offsets = [(0, 0), *a.offsets[:length_a], (0, 0)]
