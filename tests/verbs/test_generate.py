@@ -116,6 +116,12 @@ def test_byte_level_tokens_bring_their_own_spaces(prompt: str, token: str, whole
     assert generate(folder, prompt, max_tokens=1, temperature=0).whole == whole
 
 
+def test_ids_without_a_token_are_never_written(tmp_path: Path) -> None:
+    folder = decoder_that_writes("dog", PIECES, tmp_path, num_ids=PIECES.vocab_size + 7)
+    assert generate(folder, "the", max_tokens=2, temperature=0).tokens == ["dog", "dog"]
+    assert generate(folder, "the", max_tokens=2, seed=3).tokens == ["dog", "dog"]
+
+
 def test_temperature_next_to_zero_takes_the_most_likely_token() -> None:
     scores = torch.tensor([[1.0, 2.0, 9.0, -torch.inf]])
     for temperature in (1e-20, 1e-38, 1e-40, 5e-324):

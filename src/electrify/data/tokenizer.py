@@ -104,6 +104,11 @@ class Tokenizer:
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         return tuple(vocabulary[token] for token in tokens)
 
+    def unused_ids(self, size: int) -> tuple[int, ...]:
+        """Return the ids below `size` that no token has: of gaps, and of a network whose table is larger than this."""
+        used = set(self._backend.get_vocab(with_added_tokens=True).values())
+        return tuple(number for number in range(size) if number not in used)
+
     def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
         """Return a tokenizer that also knows some special tokens; those that are new get the next ids, in order.
 

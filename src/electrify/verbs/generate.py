@@ -87,7 +87,8 @@ def generate(
     else:
         ids = encoded.input_ids[:-1]
         score = _continuing(network)
-    never = torch.tensor([token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id])
+    special = [token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id]
+    never = torch.tensor([*special, *tokenizer.unused_ids(network.config.vocab_size)])
     start, ended_by = len(ids), "max_tokens"
     with bar("Generating", total=max_tokens) as progress:
         for step in range(max_tokens):
