@@ -35,7 +35,7 @@ class Encoded:
 
     input_ids: list[int]  # [CLS] A [SEP] or [CLS] A [SEP] B [SEP]
     token_type_ids: list[int]  # 0 for the first text and the tokens around it, 1 for the second
-    offsets: list[tuple[int, int]]  # characters of its own text each token stands for; (0, 0) for special tokens
+    offsets: list[tuple[int, int]]  # characters of its own text each token stands for, no space before; special: (0, 0)
     tokens: list[str]
     num_cut: int  # tokens that did not fit into max_length
 
@@ -187,8 +187,8 @@ class Tokenizer:
         first = self._backend.encode_batch(list(texts), add_special_tokens=False)
         second = iter(self._backend.encode_batch(given, add_special_tokens=False))
         return [
-            self._wrap(a, None if text is None else next(second), max_length)
-            for a, text in zip(first, seconds, strict=True)
+            self._wrap(text, a, pair, None if pair is None else next(second), max_length)
+            for text, a, pair in zip(texts, first, seconds, strict=True)
         ]
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
@@ -208,17 +208,17 @@ class Tokenizer:
             result.append(ids)
         return result
 
-    def _wrap(self, a: Encoding, b: Encoding | None, max_length: int) -> Encoded:
+    def _wrap(self, text: str, a: Encoding, pair: str | None, b: Encoding | None, max_length: int) -> Encoded:
         room = max_length - (2 if b is None else 3)
         length_a, length_b = longest_first(len(a), 0 if b is None else len(b), room)
         ids = [self.cls_id, *a.ids[:length_a], self.sep_id]
-        offsets = [(0, 0), *a.offsets[:length_a], (0, 0)]
+        offsets = [(0, 0), *_behind_space(text, a.offsets[:length_a]), (0, 0)]
         tokens = ["[CLS]", *a.tokens[:length_a], "[SEP]"]
         types = [0] * len(ids)
         num_cut = len(a) - length_a
-        if b is not None:
+        if pair is not None and b is not None:
             ids += [*b.ids[:length_b], self.sep_id]
-            offsets += [*b.offsets[:length_b], (0, 0)]
+            offsets += [*_behind_space(pair, b.offsets[:length_b]), (0, 0)]
             tokens += [*b.tokens[:length_b], "[SEP]"]
             types += [1] * (length_b + 1)
             num_cut += len(b) - length_b
@@ -256,6 +256,20 @@ class Tokenizer:
             vocab = self._backend.get_vocab(with_added_tokens=True)
             if self.vocab_size <= 2 * len(vocab):  # one made to do harm could have billions of ids
                 write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in in_order(vocab)))
+
+
+def _behind_space(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the characters of tokens without the white space before them, which byte-level ones count to a word.
+
+    A token of nothing but white space keeps it.
+    """
+    moved = []
+    for start, end in offsets:
+        first = start
+        while first < end and text[first].isspace():
+            first += 1
+        moved.append((first if first < end else start, end))
+    return moved
 
 
 def _is_bert(state: dict[str, Any]) -> bool:
