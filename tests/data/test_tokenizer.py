@@ -5,6 +5,7 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
+from support.byte_level import byte_level
 from tokenizers import models
 from transformers import AutoTokenizer, BertTokenizer, ElectraConfig, ModernBertConfig
 
@@ -164,6 +165,22 @@ def test_offsets_point_into_the_text_each_token_came_from() -> None:
     assert one.offsets == [(0, 0), (0, 3), (4, 8), (0, 0), (0, 4), (0, 0)]
     assert one.token_type_ids == [0, 0, 0, 0, 1, 1]
     assert one.num_cut == 0
+
+
+def test_offsets_of_byte_level_words_are_without_the_space_before_them() -> None:
+    tokenizer = byte_level(["the", "Ġdog", "Ġ", "ĠĠ"])
+    one = tokenizer.encode(["the dog   ☕"], [" dog"], max_length=20)[0]
+    assert one.tokens == ["[CLS]", "the", "Ġdog", "ĠĠ", "Ġ", "â", "ĺ", "ķ", "[SEP]", "Ġdog", "[SEP]"]
+    assert one.offsets[1:4] == [(0, 3), (4, 7), (7, 9)]
+    assert set(one.offsets[5:8]) == {(10, 11)}
+    assert one.offsets[9] == (1, 4)
+
+
+def test_offsets_of_word_pieces_are_those_of_the_library(tokenizer: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    for text in NASTY:
+        found = tokenizer.encode([text], max_length=1000)[0].offsets[1:-1]
+        assert found == backend.encode(text, add_special_tokens=False).offsets
 
 
 def test_cut_tokens_are_counted(tokenizer: Tokenizer) -> None:

@@ -209,6 +209,31 @@ def test_linear(tokens: int, outs: int, ins: int) -> None:
     assert_near(ours, gradient.double().mT @ x.double(), bound=1e-5)  # float32: nothing is rounded to bfloat16
 
 
+def test_float32_buffers_do_not_follow_torchs_default_type() -> None:
+    """Shorter numbers would be written past their end."""
+    torch.manual_seed(0)
+    matrix, vector = normal(64, 64, dtype=torch.float32), normal(64, dtype=torch.float32)
+    inputs = [normal(3, 20, 192), normal(3, 20, 64), matrix, vector]
+
+    def block(joint: Tensor, residual: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        mixed = linear.linear(attention.attend(joint, num_heads=2), weight)
+        return norm.add_norm(mixed, residual, scale, epsilon=1e-5)[0]
+
+    def step() -> list[Tensor]:
+        result = block(*inputs)
+        return [result, *torch.autograd.grad(result.float().square().sum(), inputs)]
+
+    expected = step()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = step()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(4, 31, 48), (5, 16)])
 def test_dropout_is_the_one_of_noise(dtype: torch.dtype, shape: tuple[int, ...]) -> None:

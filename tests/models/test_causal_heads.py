@@ -69,6 +69,18 @@ def test_a_folder_of_theirs_gives_their_logits_and_gradients(name, tmp_path):
         torch.testing.assert_close(gradients[parameter], gradient, rtol=1e-4, atol=1e-5, msg=parameter)
 
 
+def test_a_decoders_own_window_is_obeyed_as_theirs_is(tmp_path):
+    theirs = reference("ModernBertDecoderForCausalLM")
+    theirs.save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"sliding_window": 2}))
+    ids = padded_inputs().input_ids[:1]
+    mine = load_model(tmp_path, "ModernBertDecoderForCausalLM")(Inputs(ids))
+    narrower = type(theirs).from_pretrained(tmp_path).eval()(input_ids=ids).logits
+    torch.testing.assert_close(mine, narrower, rtol=1e-5, atol=1e-5)
+    assert (mine - theirs(input_ids=ids).logits).abs().max() > 1e-2
+
+
 @BOTH
 def test_a_folder_of_ours_opens_there_with_nothing_missing_or_unexpected(name, tmp_path):
     ours = opened_here(name, tmp_path / "theirs")

@@ -6,6 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from electrify.errors import CheckpointError, ConfigError
 from electrify.models.checkpoint import load_model, save_model, saved_network
+from electrify.models.choice_heads import ElectraForMultipleChoice
 from electrify.models.electra import ElectraConfig, ElectraModel
 from electrify.models.electra_heads import (
     ElectraForMaskedLM,
@@ -246,6 +247,18 @@ def test_token_classifier_with_other_labels_is_no_discriminator(tmp_path):
     with pytest.raises(CheckpointError, match="noun, verb; a discriminator's are original, replaced"):
         load_model(tmp_path, ModernBertForPreTraining)
     load_model(tmp_path, ModernBertForPreTraining, new_head=True)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"summary_type": "last"}, {"summary_activation": "tanh"}, {"summary_use_proj": False}]
+)
+def test_head_for_multiple_choice_of_another_form_is_refused_where_it_is_read(settings, tmp_path):
+    save_model(build(ElectraForMultipleChoice), tmp_path)
+    edit_config(tmp_path, **settings)
+    with pytest.raises(CheckpointError, match=next(iter(settings))):
+        load_model(tmp_path, ElectraForMultipleChoice)
+    load_model(tmp_path, ElectraForMultipleChoice, new_head=True)
+    load_model(tmp_path, ElectraModel)
 
 
 def test_network_can_be_asked_for_by_name(discriminator_folder):

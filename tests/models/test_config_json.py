@@ -75,6 +75,24 @@ def test_new_spelling_of_rotary_bases_wins():
     assert (config.global_rope_theta, config.local_rope_theta) == (7.0, 10_000.0)
 
 
+@pytest.mark.parametrize("model_type", ["modernbert", "modernbert-decoder"])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({"sliding_window": 4}, 8), ({"local_attention": 9, "sliding_window": 4}, 9), ({"local_attention": 9}, 9)],
+)
+def test_window_is_the_one_that_transformers_obeys(model_type, given, expected):
+    settings = {**MODERNBERT, "model_type": model_type, **given}
+    config = config_from_dict(settings, path=PATH)
+    assert config.local_attention == expected
+    theirs = transformers.AutoConfig.for_model(**settings)
+    assert config.local_attention // 2 == theirs.sliding_window
+
+
+def test_the_newer_name_of_a_rotary_kind_wins():
+    both = {"full_attention": {"rope_type": "default", "type": "linear", "rope_theta": 7.0}}
+    assert config_from_dict({**MODERNBERT, "rope_parameters": both}, path=PATH).global_rope_theta == 7.0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -94,7 +112,14 @@ def test_new_spelling_of_rotary_bases_wins():
         ({**MODERNBERT, "decoder_bias": False}, "decoder_bias is False"),
         ({**MODERNBERT, "rope_scaling": {"factor": 2}}, "rope_scaling is"),
         ({**MODERNBERT, "rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "only 'default'"),
+        ({**MODERNBERT, "rope_parameters": {"full_attention": {"type": "linear", "factor": 4.0}}}, "only 'default'"),
         ({**MODERNBERT, "rope_parameters": 3}, "rope_parameters must be an object"),
+        (
+            {**MODERNBERT, "rope_parameters": {"rope_type": "linear", "factor": 4.0}},
+            "rope_parameters must be an object",
+        ),
+        ({**MODERNBERT, "sliding_window": 0}, "sliding_window must be a whole number"),
+        ({**MODERNBERT, "sliding_window": None}, "sliding_window must be a whole number"),
         ({**MODERNBERT, "layer_types": "full_attention"}, "layer_types must be a list"),
         ({**MODERNBERT, "layer_types": ["full_attention"]}, "layer_types has 1 entries for 6"),
     ],

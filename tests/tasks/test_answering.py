@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from support.byte_level import byte_level
 
 from electrify.config import FinetuneConfig
 from electrify.data.questions import QuestionExample
@@ -99,6 +100,16 @@ def test_answer_is_cut_out_of_the_context_as_it_stands_there() -> None:
     pieces = [example.context[first:behind] for first, behind in encoded.targets[0].offsets]
     prediction = task().decode([outputs_for(pieces.index("w2"), pieces.index("w3"))], encoded)[0]
     assert (prediction.text, prediction.start) == ("w2 w3", 5)
+
+
+def test_answer_of_a_byte_level_tokenizer_begins_with_its_word() -> None:
+    example = QuestionExample("7", "the", "the dog ran", ((4, "dog"),), "")
+    encoded = task().encode([example], byte_level(["the", "Ġdog", "Ġran"]), max_length=32)
+    window = encoded.targets[0]
+    start, end = window.target
+    assert (start, end) == (window.first + 1, window.first + 1)
+    prediction = task().decode([outputs_for(1, 1)], encoded)[0]
+    assert (prediction.text, prediction.start) == ("dog", 4)
 
 
 def test_best_window_wins_and_the_least_no_answer_counts() -> None:

@@ -28,6 +28,14 @@ def test_pair_has_types() -> None:
     assert features.type_ids == [[0, 0, 0, 1, 1, 1]]
 
 
+def test_a_single_text_beside_pairs_stays_one() -> None:
+    alone = encode_examples(texts("a b"), TOKENIZER, max_length=4)
+    mixed = encode_examples([*texts("a b"), Example("b", "a", None), Example("b", "", None)], TOKENIZER, max_length=5)
+    assert mixed.ids == [*alone.ids, [CLS, B, SEP, A, SEP], [CLS, B, SEP, SEP]]
+    assert mixed.type_ids == [[0, 0, 0, 0], [0, 0, 0, 1, 1], [0, 0, 0, 1]]
+    assert encode_examples([*texts("a b a"), Example("b", "a", None)], TOKENIZER, max_length=5).num_cut_tokens == 0
+
+
 def test_too_long_examples_are_cut_and_counted() -> None:
     features = encode_examples(texts("a a a a a", "a a", "a a a"), TOKENIZER, max_length=4)
     assert features.lengths == [4, 4, 4]

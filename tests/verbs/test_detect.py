@@ -1,12 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from support.byte_level import byte_level
 from support.corpora import sentence
+from support.networks import MODERNBERT
 
 from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError
+from electrify.models.checkpoint import save_model
 from electrify.models.inputs import Inputs
+from electrify.models.modernbert_heads import ModernBertForPreTraining
 from electrify.verbs.detect import detect
 from electrify.verbs.loading import load_discriminator
 
@@ -24,6 +29,14 @@ def test_every_token_has_its_place_and_its_probability(run: Path) -> None:
     ids = load_tokenizer(run / "discriminator").encode([text], max_length=32)[0].input_ids
     logits = load_discriminator(run / "discriminator")(Inputs(torch.tensor([ids])))[0, 1:-1]
     assert [score.probability for score in detection.tokens] == pytest.approx(logits.sigmoid().tolist())
+
+
+def test_byte_level_tokens_begin_behind_the_space(tmp_path: Path) -> None:
+    tokenizer = byte_level(["the", "Ġdog"])
+    save_model(ModernBertForPreTraining(replace(MODERNBERT, vocab_size=tokenizer.vocab_size)), tmp_path)
+    tokenizer.save(tmp_path)
+    (detection,) = detect(tmp_path, ["the dog"])
+    assert [(one.token, one.start, one.end) for one in detection.tokens] == [("the", 0, 3), ("Ġdog", 4, 7)]
 
 
 def test_texts_do_not_change_each_other(run: Path) -> None:

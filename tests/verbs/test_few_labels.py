@@ -1,19 +1,22 @@
 """Verbs for few labels: words in a template, changed copies, probes of layers, search of settings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from support.corpora import ANIMALS, sentence
+from support.networks import ELECTRA
 from support.tasks import write_task
 
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import ConfigError, TrainingError
-from electrify.models.checkpoint import load_model
+from electrify.models.checkpoint import load_model, save_model
+from electrify.models.electra_heads import ElectraForMaskedLM
 from electrify.models.inputs import Inputs
 from electrify.tasks.batches import choose_place
 from electrify.tasks.classification import Classification
@@ -114,6 +117,18 @@ def test_copies_keep_their_labels_and_change_a_share_of_the_words(electra_run: P
     again = augment(electra_run / "generator", path, output=tmp_path / "again.jsonl", share=0.3, copies=2)
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "more.jsonl").read_text()
     assert again.num_changed_tokens == report.num_changed_tokens
+
+
+def test_ids_without_a_token_stand_in_no_copy(electra_run: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(electra_run / "generator")
+    torch.manual_seed(0)
+    network = ElectraForMaskedLM(replace(ELECTRA, vocab_size=tokenizer.vocab_size + 9))
+    with torch.no_grad():
+        network.generator_lm_head.bias[tokenizer.vocab_size :] = 50.0
+    save_model(network, tmp_path / "generator")
+    tokenizer.save(tmp_path / "generator")
+    path = write_task("classification", tmp_path / "a.jsonl", num_examples=8)
+    assert augment(tmp_path / "generator", path, output=tmp_path / "b.jsonl").num_changed_tokens > 0
 
 
 @pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.0}, {"copies": 0}, {"temperature": 0.0}])

@@ -1,8 +1,16 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from support.networks import MODERNBERT
 
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary
 from electrify.errors import CheckpointError, DataError
+from electrify.models.checkpoint import save_model
+from electrify.models.modernbert_heads import ModernBertForMaskedLM
 from electrify.verbs.fill import fill
 
 
@@ -24,6 +32,23 @@ def test_candidates_end_at_the_vocabulary(run: Path) -> None:
     (candidates,) = fill(run / "generator", "the [MASK]", top=1_000)
     assert len({candidate.token for candidate in candidates}) == len(candidates) == 34
     assert sum(candidate.probability for candidate in candidates) == pytest.approx(1, abs=1e-5)
+
+
+def test_ids_without_a_token_are_no_candidates(tmp_path: Path) -> None:
+    """A table may be larger than the vocabulary, and a vocabulary have gaps."""
+    state = json.loads(from_vocabulary([*SPECIAL_TOKENS, "the", "cat", "dog"], is_cased=True).to_json())
+    del state["model"]["vocab"]["cat"]
+    tokenizer = Tokenizer.from_json(json.dumps(state))
+    assert tokenizer.unused_ids(10) == (6, 8, 9)
+    torch.manual_seed(0)
+    network = ModernBertForMaskedLM(replace(MODERNBERT, vocab_size=10))
+    with torch.no_grad():
+        network.decoder.bias[[6, 9]] = 50.0
+    save_model(network, tmp_path)
+    tokenizer.save(tmp_path)
+    (candidates,) = fill(tmp_path, "the [MASK]", top=20)
+    assert {one.token for one in candidates} == {*SPECIAL_TOKENS, "the", "dog"}
+    assert sum(one.probability for one in candidates) == pytest.approx(1, abs=1e-5)
 
 
 def test_text_without_a_mask_is_an_error(run: Path) -> None:

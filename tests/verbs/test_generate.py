@@ -2,16 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from support.byte_level import byte_level
+from support.networks import MODERNBERT
 from support.runs import BODIES, run, settings
 
 from electrify import cli
-from electrify.data.tokenizer_files import load_tokenizer
+from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
+from electrify.data.tokenizer_files import from_vocabulary, load_tokenizer
 from electrify.errors import CheckpointError, ConfigError, DataError
+from electrify.models.causal_heads import ModernBertDecoderForCausalLM
+from electrify.models.checkpoint import save_model
 from electrify.models.inputs import Inputs
 from electrify.noise import row_keys
 from electrify.verbs.detect import detect
@@ -70,6 +76,58 @@ def test_frequencies_are_the_softmax_cut_at_top_p() -> None:
     assert (sharp - squares / squares.sum()).abs().max() < 0.015
 
 
+def decoder_that_writes(token: str, tokenizer: Tokenizer, folder: Path, *, num_ids: int = 0) -> Path:
+    """A network of random values for which one token is always the likeliest."""
+    size = num_ids or tokenizer.vocab_size
+    torch.manual_seed(0)
+    network = ModernBertDecoderForCausalLM(replace(MODERNBERT, vocab_size=size))
+    with torch.no_grad():
+        network.decoder.bias[tokenizer.token_ids([token])[0]] = 50.0
+        network.decoder.bias[tokenizer.vocab_size :] = 99.0
+    save_model(network, folder)
+    tokenizer.save(folder)
+    return folder
+
+
+PIECES = from_vocabulary([*SPECIAL_TOKENS, "the", "dog", "play", "##ing", "cat"], is_cased=False)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "token", "text", "whole"),
+    [
+        ("The dog play", "##ing", "ing", "The dog playing"),
+        ("The dog", "play", " play", "The dog play"),
+        ("The dog\n", "play", " play", "The dog\nplay"),
+        ("The dog play ", "##ing", "ing", "The dog playing"),
+        ("", "dog", "dog", "dog"),
+    ],
+)
+def test_the_seam_is_that_of_the_tokenizer(prompt: str, token: str, text: str, whole: str, tmp_path: Path) -> None:
+    result = generate(decoder_that_writes(token, PIECES, tmp_path), prompt, max_tokens=1, temperature=0)
+    assert (result.text, result.whole) == (text, whole)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "token", "whole"),
+    [("the play", "Ġdog", "the play dog"), ("the play", "ing", "the playing"), ("the ", "dog", "the dog")],
+)
+def test_byte_level_tokens_bring_their_own_spaces(prompt: str, token: str, whole: str, tmp_path: Path) -> None:
+    folder = decoder_that_writes(token, byte_level(["Ġdog", "dog", "ing"]), tmp_path)
+    assert generate(folder, prompt, max_tokens=1, temperature=0).whole == whole
+
+
+def test_ids_without_a_token_are_never_written(tmp_path: Path) -> None:
+    folder = decoder_that_writes("dog", PIECES, tmp_path, num_ids=PIECES.vocab_size + 7)
+    assert generate(folder, "the", max_tokens=2, temperature=0).tokens == ["dog", "dog"]
+    assert generate(folder, "the", max_tokens=2, seed=3).tokens == ["dog", "dog"]
+
+
+def test_temperature_next_to_zero_takes_the_most_likely_token() -> None:
+    scores = torch.tensor([[1.0, 2.0, 9.0, -torch.inf]])
+    for temperature in (1e-20, 1e-38, 1e-40, 5e-324):
+        assert choose(scores, torch.tensor([5]), temperature=temperature, top_p=1.0).tolist() == [2]
+
+
 @pytest.mark.parametrize(
     "settings", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"seed": -1}]
 )
@@ -99,7 +157,7 @@ def test_command_prints_the_continuation_or_all_about_it(
         assert not end.value.code
     out = capsys.readouterr().out
     expected = generate(decoders["electra"], "the cat", max_tokens=3, temperature=0)
-    assert out.startswith(f"the cat {expected.text}".strip())
+    assert out.startswith(f"the cat{expected.text}".strip())
     assert json.loads(out[out.index("{") :])["tokens"] == expected.tokens
 
 
@@ -159,6 +217,15 @@ def test_sentinels_without_an_answer_stay(seq2seq: Path) -> None:
     written = tokenizer.token_ids(["cat", "<extra_id_1>", "fish", "bones", "<extra_id_7>", "<extra_id_1>", "mice"])
     filled = fill_in("the <extra_id_0> eats <extra_id_1> .", written, tokenizer)
     assert filled == "the <extra_id_0> eats fish bones ."
+
+
+def test_spans_join_the_words_before_them() -> None:
+    pieces = from_vocabulary([*SPECIAL_TOKENS, "the", "dog", "play", "##ing", "##s"], is_cased=False)
+    tokenizer = pieces.with_special_tokens(["<extra_id_0>", "<extra_id_1>"])
+    written = tokenizer.token_ids(["<extra_id_0>", "##ing", "<extra_id_1>", "dog", "##s"])
+    assert fill_in("The dog play<extra_id_0> .", written, tokenizer) == "The dog playing ."
+    assert fill_in("Play <extra_id_0>\n <extra_id_1> !", written, tokenizer) == "Playing\n dogs !"
+    assert fill_in("the<extra_id_1>", written, tokenizer) == "the dogs"
 
 
 def test_an_encoder_decoder_keeps_its_length_too(seq2seq: Path) -> None:

@@ -1,10 +1,13 @@
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 from support.corpora import sentence, write_examples, write_rows
 
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example, read_examples
+from electrify.data.tokenizer_files import load_tokenizer
 from electrify.errors import CheckpointError, DataError
 from electrify.verbs.finetune import finetune
 from electrify.verbs.predict import evaluate, predict
@@ -81,6 +84,24 @@ def test_label_that_the_model_has_not_is_an_error(classifier: Path, tmp_path: Pa
     path = write_examples(tmp_path / "a.jsonl", num_examples=30, num_labels=3)
     with pytest.raises(DataError, match=r"a\.jsonl:\d+: the label 'farm'"):
         evaluate(classifier, path)
+
+
+def test_one_label_of_transformers_is_a_number(electra_run: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(electra_run / "discriminator")
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    settings = transformers.ElectraConfig(
+        vocab_size=tokenizer.vocab_size, num_hidden_layers=1, initializer_range=0.5, num_labels=1, **sizes
+    )
+    torch.manual_seed(0)
+    network = transformers.ElectraForSequenceClassification(settings).eval()
+    network.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    examples = [Example("the cat", "meows", None), Example("the dog", "the cow", None)]
+    found = [one.score for one in predict(tmp_path, examples, precision="fp32").predictions]
+    read = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    expected = [network(**read(one.text, one.text_b, return_tensors="pt")).logits.item() for one in examples]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
 @pytest.mark.parametrize("role", ["discriminator", "generator"])

@@ -35,7 +35,7 @@ class Encoded:
 
     input_ids: list[int]  # [CLS] A [SEP] or [CLS] A [SEP] B [SEP]
     token_type_ids: list[int]  # 0 for the first text and the tokens around it, 1 for the second
-    offsets: list[tuple[int, int]]  # characters of its own text each token stands for; (0, 0) for special tokens
+    offsets: list[tuple[int, int]]  # characters of its own text each token stands for, no space before; special: (0, 0)
     tokens: list[str]
     num_cut: int  # tokens that did not fit into max_length
 
@@ -104,6 +104,11 @@ class Tokenizer:
         vocabulary = self._backend.get_vocab(with_added_tokens=True)
         return tuple(vocabulary[token] for token in tokens)
 
+    def unused_ids(self, size: int) -> tuple[int, ...]:
+        """Return the ids below `size` that no token has: of gaps, and of a network whose table is larger than this."""
+        used = set(self._backend.get_vocab(with_added_tokens=True).values())
+        return tuple(number for number in range(size) if number not in used)
+
     def with_special_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
         """Return a tokenizer that also knows some special tokens; those that are new get the next ids, in order.
 
@@ -158,7 +163,9 @@ class Tokenizer:
             return self._word_cache.encode(texts)
         return [np.array(ids, dtype=ID_DTYPE) for ids in self.encode_plain(texts)]
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None, *, max_length: int) -> list[Encoded]:
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str | None] | None = None, *, max_length: int
+    ) -> list[Encoded]:
         """Encode texts, or pairs of texts, as a network reads them.
 
         Special tokens inside the text are recognised, as in Transformers: `[MASK]` is a mask. Too long input loses
@@ -166,20 +173,23 @@ class Tokenizer:
 
         Args:
             texts: First or only texts.
-            pairs: Second texts, as many.
+            pairs: Second texts, as many; None among them for a text that stands alone.
             max_length: Most tokens of one example, special tokens included.
 
         Raises:
             ConfigError: If `max_length` leaves no room between the special tokens.
         """
-        room = max_length - (2 if pairs is None else 3)
-        if room < 1:
-            raise ConfigError(f"max_length must be at least {max_length - room + 1} for this input, got {max_length}.")
+        seconds = [None] * len(texts) if pairs is None else pairs
+        given = [text for text in seconds if text is not None]
+        shortest = 4 if given else 3
+        if max_length < shortest:
+            raise ConfigError(f"max_length must be at least {shortest} for this input, got {max_length}.")
         first = self._backend.encode_batch(list(texts), add_special_tokens=False)
-        if pairs is None:
-            return [self._wrap(a, None, room) for a in first]
-        second = self._backend.encode_batch(list(pairs), add_special_tokens=False)
-        return [self._wrap(a, b, room) for a, b in zip(first, second, strict=True)]
+        second = iter(self._backend.encode_batch(given, add_special_tokens=False))
+        return [
+            self._wrap(text, a, pair, None if pair is None else next(second), max_length)
+            for text, a, pair in zip(texts, first, seconds, strict=True)
+        ]
 
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
         """Return the ids of each word of sentences that are split into words already, without special tokens around.
@@ -198,16 +208,17 @@ class Tokenizer:
             result.append(ids)
         return result
 
-    def _wrap(self, a: Encoding, b: Encoding | None, room: int) -> Encoded:
+    def _wrap(self, text: str, a: Encoding, pair: str | None, b: Encoding | None, max_length: int) -> Encoded:
+        room = max_length - (2 if b is None else 3)
         length_a, length_b = longest_first(len(a), 0 if b is None else len(b), room)
         ids = [self.cls_id, *a.ids[:length_a], self.sep_id]
-        offsets = [(0, 0), *a.offsets[:length_a], (0, 0)]
+        offsets = [(0, 0), *_behind_space(text, a.offsets[:length_a]), (0, 0)]
         tokens = ["[CLS]", *a.tokens[:length_a], "[SEP]"]
         types = [0] * len(ids)
         num_cut = len(a) - length_a
-        if b is not None:
+        if pair is not None and b is not None:
             ids += [*b.ids[:length_b], self.sep_id]
-            offsets += [*b.offsets[:length_b], (0, 0)]
+            offsets += [*_behind_space(pair, b.offsets[:length_b]), (0, 0)]
             tokens += [*b.tokens[:length_b], "[SEP]"]
             types += [1] * (length_b + 1)
             num_cut += len(b) - length_b
@@ -245,6 +256,20 @@ class Tokenizer:
             vocab = self._backend.get_vocab(with_added_tokens=True)
             if self.vocab_size <= 2 * len(vocab):  # one made to do harm could have billions of ids
                 write_text(folder / "vocab.txt", "".join(f"{token}\n" for token in in_order(vocab)))
+
+
+def _behind_space(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the characters of tokens without the white space before them, which byte-level ones count to a word.
+
+    A token of nothing but white space keeps it.
+    """
+    moved = []
+    for start, end in offsets:
+        first = start
+        while first < end and text[first].isspace():
+            first += 1
+        moved.append((first if first < end else start, end))
+    return moved
 
 
 def _is_bert(state: dict[str, Any]) -> bool:

@@ -85,7 +85,7 @@ class _Attend(torch.autograd.Function):
     ) -> Tensor:
         rows, tokens, triple = joint.shape
         context = joint.new_empty(rows, tokens, triple // 3)
-        log_sums = torch.empty(rows, settings[0], tokens)
+        log_sums = joint.new_empty(rows, settings[0], tokens, dtype=torch.float32)
         arguments = _arguments(joint, bias, cos, sin, segments, causal, keys, settings, context, log_sums)
         call("attention_bf16", ctypes.byref(arguments))
         ctx.save_for_backward(joint, bias, cos, sin, segments, causal, keys, context, log_sums)

@@ -45,7 +45,7 @@ class _Linear(torch.autograd.Function):
         weight_grad = None
         if ctx.needs_input_grad[1]:
             flat = x.reshape(-1, in_size).contiguous()
-            weight_grad = torch.empty(out_size, in_size)
+            weight_grad = x.new_empty(out_size, in_size, dtype=torch.float32)
             outer_products(out_grad, flat, into=weight_grad)
             weight_grad = weight_grad.to(ctx.dtype)
         return x_grad, weight_grad

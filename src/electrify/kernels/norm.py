@@ -70,7 +70,7 @@ class _AddNorm(torch.autograd.Function):
         rows, tokens, size = x.shape
         kind = "bf16" if residual.dtype == torch.bfloat16 else "fp32"
         z, out = torch.empty_like(residual), torch.empty_like(x)
-        mean, scale = torch.empty(2, rows * tokens)
+        mean, scale = x.new_empty(2, rows * tokens, dtype=torch.float32)
         places = [keys, ctypes.c_long(site), ctypes.c_double(drop_prob)]
         sizes = [ctypes.c_long(rows), ctypes.c_long(tokens), ctypes.c_long(size)]
         inputs = [x, bias, residual, weight, norm_bias, ctypes.c_float(epsilon)]
@@ -90,7 +90,7 @@ class _AddNorm(torch.autograd.Function):
         residual_grad = torch.empty_like(z)
         is_same = keys is None and kind == "bf16"  # then x and the residual have one gradient
         x_grad = residual_grad if is_same else torch.empty_like(out_grad)
-        sums = torch.empty(3, z.shape[-1])
+        sums = z.new_empty(3, z.shape[-1], dtype=torch.float32)
         given = [out_grad.contiguous(), None if z_grad is None else z_grad.contiguous(), z, weight, mean, scale]
         wanted = [residual_grad, None if is_same else x_grad, sums, torch.get_num_threads()]
         call(f"add_norm_backward_{kind}", *given, keys, *places, *sizes, *wanted)

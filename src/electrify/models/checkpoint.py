@@ -17,8 +17,10 @@ import torch
 from electrify.errors import CheckpointError, did_you_mean
 from electrify.files import MANIFEST, write_json
 from electrify.models.causal_heads import ModernBertDecoderForCausalLM
+from electrify.models.choice_heads import ElectraForMultipleChoice
 from electrify.models.config_json import (
     CONFIG_FILE,
+    check_summary,
     config_from_dict,
     is_causal,
     is_decoder,
@@ -159,6 +161,8 @@ def load_model(
         labels = saved_labels(settings, path=path)
     if network_type is ModernBertForPreTraining and not new_head:
         _check_is_discriminator(settings, path=path)
+    if network_type is ElectraForMultipleChoice and not new_head:
+        check_summary(settings, path=path)
     is_bare = issubclass(network_type, Body)
     if not (is_bare or new_head) and is_causal(settings) != (network_type in CAUSAL):
         raise CheckpointError(

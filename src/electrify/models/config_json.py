@@ -56,6 +56,8 @@ _ONLY_SUPPORTED: dict[str, dict[str, Any]] = {
     "t5": {"is_decoder": False},
 }
 """Settings that Transformers knows, with the only value that is built here."""
+_SUMMARY = {"summary_type": "first", "summary_use_proj": True, "summary_activation": "gelu"}
+"""The same of ELECTRA's head for multiple choice; other networks' files may say anything, as nothing there reads it."""
 
 
 def read_config(folder: str | Path) -> AnyConfig:
@@ -93,13 +95,13 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> AnyConfig:
     for name, supported in _ONLY_SUPPORTED[model_type.removeprefix(OWN).removesuffix("-decoder")].items():
         if name == "is_decoder" and settings.get("architectures") == _CAUSAL_ELECTRA:
             supported = True  # the only ELECTRA network here that is one
-        if settings.get(name, supported) != supported:
-            raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
+        _check_supported(settings, name, supported, path=path)
     config_type = _MODEL_TYPES[model_type]
     known = {field.name for field in dataclasses.fields(config_type)}
     values = {name: value for name, value in settings.items() if name in known}
     if config_type is ModernBertConfig:
         values |= _rotary_bases(settings, path=path)
+        values |= _window(settings, path=path)
         values |= _layer_pattern(settings, path=path)
     if config_type is T5Config:
         values |= _t5_forms(settings, path=path)
@@ -107,6 +109,20 @@ def config_from_dict(settings: dict[str, Any], *, path: Path) -> AnyConfig:
         return config_type(**values)
     except ConfigError as problem:
         raise CheckpointError(f"{path}: {problem}") from None
+
+
+def check_summary(settings: dict[str, Any], *, path: Path) -> None:
+    """Refuse a `config.json` of ELECTRA for multiple choice whose head is of a form that is not built here.
+
+    Args:
+        settings: Its content.
+        path: For messages.
+
+    Raises:
+        CheckpointError: If it is.
+    """
+    for name, supported in _SUMMARY.items():
+        _check_supported(settings, name, supported, path=path)
 
 
 def is_causal(settings: dict[str, Any]) -> bool:
@@ -153,6 +169,11 @@ def config_to_dict(config: AnyConfig, *, is_decoder: bool = False) -> dict[str, 
     return {"model_type": prefix + (DECODER if is_decoder else "modernbert")} | settings | supported
 
 
+def _check_supported(settings: dict[str, Any], name: str, supported: object, *, path: Path) -> None:
+    if settings.get(name, supported) != supported:
+        raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
+
+
 def _t5_forms(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
     """Read how T5's output is made: `tie_word_embeddings` stands for two settings, of which newer files name one.
 
@@ -160,8 +181,7 @@ def _t5_forms(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
     """
     is_gated = settings.get("feed_forward_proj") == GATED_GELU
     for name, supported in (("is_gated_act", is_gated), ("dense_act_fn", "gelu_new" if is_gated else "relu")):
-        if settings.get(name, supported) != supported:
-            raise CheckpointError(f"{path}: {name} is {settings[name]!r}; only {supported!r} is supported.")
+        _check_supported(settings, name, supported, path=path)
     is_scaled = settings.get("scale_decoder_outputs", settings.get("tie_word_embeddings", True))
     ids = {"decoder_start_token_id": settings.get("decoder_start_token_id", settings.get("pad_token_id", 0))}
     return {"tie_word_embeddings": is_scaled, "scale_decoder_outputs": is_scaled, **ids}
@@ -171,11 +191,11 @@ def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
     """Read the bases of rotary angles: `rope_parameters` since Transformers 5, a key for each kind of layer before."""
     bases = {}
     new = settings.get("rope_parameters") or {}
-    if not isinstance(new, dict):
-        raise CheckpointError(f"{path}: rope_parameters must be an object, got {new!r}.")
+    if not isinstance(new, dict) or new.keys() - {FULL, SLIDING}:
+        raise CheckpointError(f"{path}: rope_parameters must be an object of '{FULL}' and '{SLIDING}', got {new!r}.")
     for kind, name in ((FULL, "global_rope_theta"), (SLIDING, "local_rope_theta")):
         parameters = {} if new.get(kind) is None else new[kind]
-        if not isinstance(parameters, dict) or parameters.get("rope_type", "default") != "default":
+        if not isinstance(parameters, dict) or _rotary_kind(parameters) != "default":
             raise CheckpointError(f"{path}: rope_parameters.{kind} is {parameters!r}; only 'default' is supported.")
         base = parameters.get("rope_theta", settings.get(name))
         if base is not None:
@@ -184,6 +204,22 @@ def _rotary_bases(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
         # Written so before Transformers 5 to say "as in the other layers".
         bases["local_rope_theta"] = bases.get("global_rope_theta", ModernBertConfig.global_rope_theta)
     return bases
+
+
+def _rotary_kind(parameters: dict[str, Any]) -> object:
+    """Return how angles are made; the key was "type" at first."""
+    return parameters.get("rope_type", parameters.get("type", "default"))
+
+
+def _window(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:
+    """Read `sliding_window`, half of `local_attention`: decoders' files have both, and Transformers obeys this one."""
+    if "sliding_window" not in settings:
+        return {}
+    half = settings["sliding_window"]
+    if type(half) is not int or half < 1:
+        raise CheckpointError(f"{path}: sliding_window must be a whole number, 1 or above, got {half!r}.")
+    whole = settings.get("local_attention", ModernBertConfig.local_attention)
+    return {} if isinstance(whole, int) and whole // 2 == half else {"local_attention": 2 * half}
 
 
 def _layer_pattern(settings: dict[str, Any], *, path: Path) -> dict[str, Any]:

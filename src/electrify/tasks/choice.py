@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from electrify.config import FinetuneConfig
 from electrify.data.choices import ChoiceExample
@@ -61,12 +62,12 @@ class MultipleChoice:
 
     def loss(self, network: TaskNetwork, batch: Batch) -> Tensor:
         """Return the summed cross-entropy over choices, in nats."""
-        scores = network(batch.inputs).float().view(len(batch.units), -1)
+        scores = pad_sequence(_by_question(network, batch), batch_first=True, padding_value=-torch.inf)
         return F.cross_entropy(scores, batch.encoded.targets[batch.units].to(batch.device), reduction="sum")
 
     def outputs(self, network: TaskNetwork, batch: Batch) -> list[np.ndarray]:
         """Return the scores of each question's choices, (K,) float32."""
-        return list(network(batch.inputs).float().view(len(batch.units), -1).cpu().numpy())
+        return [scores.cpu().numpy() for scores in _by_question(network, batch)]
 
     def decode(self, outputs: Sequence[np.ndarray], encoded: Encoded) -> list[ChoicePrediction]:
         """Return the likeliest choice of each question."""
@@ -94,3 +95,10 @@ def build(examples: Sequence[ChoiceExample], config: FinetuneConfig) -> Multiple
 def formula(columns: Columns) -> dict[str, float]:
     """Return the share of right choices."""
     return {"accuracy": float(columns["right"].mean())}
+
+
+def _by_question(network: TaskNetwork, batch: Batch) -> list[Tensor]:
+    """Return the scores of each question's choices, (K,) float32; questions may have different numbers of them."""
+    features = batch.encoded.features
+    sizes = features.ends[batch.units] - features.starts[batch.units]
+    return list(network(batch.inputs).float().split(sizes.tolist()))

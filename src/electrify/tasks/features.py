@@ -72,11 +72,11 @@ class Features:
 
 
 def encode_examples(examples: Sequence[Example], tokenizer: Tokenizer, *, max_length: int) -> Features:
-    """Encode examples; those too long are cut, the longer text of a pair first, and counted."""
+    """Encode examples, pairs and single texts; those too long are cut, the longer text of a pair first, and counted."""
     has_pairs = any(example.text_b is not None for example in examples)
     encoded = tokenizer.encode(
         [example.text for example in examples],
-        [example.text_b or "" for example in examples] if has_pairs else None,
+        [example.text_b for example in examples] if has_pairs else None,
         max_length=max_length,
     )
     # An example may stand here several times: with each of its choices, or in both orders.

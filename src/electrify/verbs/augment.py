@@ -131,12 +131,14 @@ def _fill(
     order = np.argsort(features.unit_lengths, kind="stable")[::-1].copy()
     filled: list[list[int]] = [[] for _ in encoded]
     generator = torch.Generator().manual_seed(int(draw.integers(2**31)))
+    unused = torch.tensor(tokenizer.unused_ids(network.config.vocab_size), dtype=torch.int64)
     with torch.no_grad(), autocast(place.device, place.dtype):
         for rows in split_units(features, order, max_units=None, max_tokens=_TOKENS_AT_ONCE):
             at_row = np.repeat(np.arange(len(rows)), [len(hidden[row]) for row in rows])
             at_place = np.concatenate([hidden[row] for row in rows]).astype(np.int64)
             states = network.hidden_states(batch_inputs(features, rows, pad_id=place.pad_id, device=place.device))
             logits = network.logits(states[torch.from_numpy(at_row), torch.from_numpy(at_place)]).float().cpu()
+            logits = logits.index_fill(1, unused, -torch.inf)
             drawn = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator).squeeze(-1).tolist()
             for index, token in zip(at_row, drawn, strict=True):
                 filled[rows[index]].append(token)

@@ -43,7 +43,9 @@ def fill(folder: str | Path, text: str, *, top: int = 5) -> list[list[Candidate]
             f"no [MASK] in the first {len(encoded.input_ids)} tokens of the text. Write [MASK] where a word is missing."
         )
     hidden = network.hidden_states(Inputs(torch.tensor([encoded.input_ids])))[0, positions]
-    best = network.logits(hidden).float().softmax(-1).topk(min(top, tokenizer.vocab_size))
+    unused = torch.tensor(tokenizer.unused_ids(network.config.vocab_size), dtype=torch.int64)
+    scores = network.logits(hidden).float().index_fill(1, unused, -torch.inf)
+    best = scores.softmax(-1).topk(min(top, scores.shape[1] - len(unused)))
     return [
         [Candidate(tokenizer.token(token_id), probability) for token_id, probability in zip(ids, values, strict=True)]
         for ids, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)

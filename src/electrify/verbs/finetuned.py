@@ -98,8 +98,12 @@ def _kind_from_network(path: Path, settings: dict[str, Any]) -> str:
         raise CheckpointError(
             f"{path}: holds {name}, not a fine-tuned network. Make one of it with `electrify finetune`."
         )
+    if kind != classification.KIND:
+        return kind
     problem = settings.get("problem_type")
-    return _KIND_OF_PROBLEM.get(str(problem), kind) if kind == classification.KIND else kind
+    if problem is None and len(_labels(settings)) == 1:
+        return regression.KIND  # as Transformers takes it
+    return _KIND_OF_PROBLEM.get(str(problem), kind)
 
 
 def _config_of(path: Path, ours: dict[str, Any]) -> FinetuneConfig:

@@ -29,6 +29,7 @@ from electrify.progress import bar
 from electrify.verbs.loading import load_writer
 
 _SENTINEL = re.compile(r"<extra_id_\d+>")
+_NO_LIMIT = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Continuation:
 
     prompt: str
     text: str
-    """The continuation alone; of an encoder-decoder what it wrote, sentinels included."""
+    """The continuation alone, with the space before its first word; of an encoder-decoder what it wrote, sentinels
+    included."""
     whole: str
     """Prompt and continuation, or the prompt with its sentinels filled in, or what was written in its place."""
     tokens: list[str]
@@ -85,7 +87,8 @@ def generate(
     else:
         ids = encoded.input_ids[:-1]
         score = _continuing(network)
-    never = torch.tensor([token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id])
+    special = [token_id for token_id in tokenizer.special_ids if token_id != tokenizer.sep_id]
+    never = torch.tensor([*special, *tokenizer.unused_ids(network.config.vocab_size)])
     start, ended_by = len(ids), "max_tokens"
     with bar("Generating", total=max_tokens) as progress:
         for step in range(max_tokens):
@@ -101,8 +104,10 @@ def generate(
             ids.append(chosen)
             progress.advance(1)
     new = ids[start:]
-    text = tokenizer.decode(new, skip_special=not is_answer)
-    whole = fill_in(prompt, new, tokenizer) if is_answer else f"{prompt} {text}".strip()
+    if is_answer:
+        text, whole = tokenizer.decode(new, skip_special=False), fill_in(prompt, new, tokenizer)
+    else:
+        text, whole = _behind(prompt, new, tokenizer)
     return Continuation(prompt, text, whole, [tokenizer.token(one) for one in new], ended_by)  # type: ignore[arg-type]
 
 
@@ -125,7 +130,8 @@ def fill_in(prompt: str, written: Sequence[int], tokenizer: Tokenizer) -> str:
         written: Ids of tokens. What stands before the first sentinel, or behind one a second time, belongs nowhere.
         tokenizer: Of the network.
     """
-    if not _SENTINEL.search(prompt):
+    sentinels = list(_SENTINEL.finditer(prompt))
+    if not sentinels:
         return tokenizer.decode(written)
     spans: dict[str, list[int]] = {}
     name = ""
@@ -134,7 +140,28 @@ def fill_in(prompt: str, written: Sequence[int], tokenizer: Tokenizer) -> str:
             name = token if token not in spans else ""
         else:
             spans.setdefault(name, []).append(token_id)
-    return _SENTINEL.sub(lambda found: tokenizer.decode(spans[found[0]]) if found[0] in spans else found[0], prompt)
+    whole, end = "", 0
+    for found in sentinels:
+        whole += prompt[end : found.start()]
+        whole = _behind(whole, spans[found[0]], tokenizer)[1] if found[0] in spans else whole + found[0]
+        end = found.end()
+    return whole + prompt[end:]
+
+
+def _behind(text: str, new: Sequence[int], tokenizer: Tokenizer) -> tuple[str, str]:
+    """Return what some tokens add behind a text, and the whole.
+
+    They are decoded together with the text: a piece of a word joins the last one, a new word has its space.
+    """
+    ids = tokenizer.encode([text], max_length=_NO_LIMIT)[0].input_ids[1:-1]
+    before, both = tokenizer.decode(ids), tokenizer.decode([*ids, *new])
+    added = both[len(before) :]
+    if not added or not before or before[-1].isspace():
+        return added, text + added
+    # Of white space that ends the text the tokenizer says nothing: a new word takes it for its space, a piece drops it.
+    kept = text.rstrip()
+    is_apart = kept != text and added.startswith(" ")
+    return added, text + added[1:] if is_apart else kept + added
 
 
 def choose(scores: Tensor, keys: Tensor, *, temperature: float, top_p: float) -> Tensor:
@@ -148,7 +175,9 @@ def choose(scores: Tensor, keys: Tensor, *, temperature: float, top_p: float) ->
     """
     if temperature == 0:
         return scores.argmax(-1)
-    ordered, ids = (scores / temperature).softmax(-1).sort(dim=-1, descending=True)
+    below = scores - scores.amax(-1, keepdim=True)  # a division by next to nothing may give -inf, but never inf
+    sharp = below / max(temperature, torch.finfo(torch.float32).tiny)
+    ordered, ids = sharp.softmax(-1).sort(dim=-1, descending=True)
     is_beyond = ordered.cumsum(-1) - ordered >= top_p  # what stands before already holds enough
     drawn = draw(ordered.masked_fill(is_beyond, 0.0), keys)
     return ids.gather(1, drawn[:, None]).squeeze(1)
