@@ -53,6 +53,21 @@ def test_equal_to_the_plain_pass(
         assert (mine - theirs).norm() <= 2**-8 * theirs.norm() + 1e-6, "of bfloat16, both"
 
 
+def test_sums_do_not_follow_torchs_default_type() -> None:
+    """Shorter numbers would be written past their end."""
+    given = make(33, 16, 500)
+    out, gradients, _, _ = both_ways(given)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        again, others, _, _ = both_ways(given)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(out.loss, again.loss)
+    assert all(
+        mine.dtype == torch.float32 and torch.equal(mine, other) for mine, other in zip(gradients, others, strict=True)
+    )
+
+
 def test_samples_follow_the_distribution() -> None:
     count, vocab_size = 40_000, 40
     torch.manual_seed(0)

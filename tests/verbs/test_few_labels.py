@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.byte_level import byte_level
 from support.corpora import ANIMALS, sentence
 from support.networks import ELECTRA
 from support.tasks import write_task
@@ -20,7 +21,7 @@ from electrify.models.electra_heads import ElectraForMaskedLM
 from electrify.models.inputs import Inputs
 from electrify.tasks.batches import choose_place
 from electrify.tasks.classification import Classification
-from electrify.verbs.augment import augment
+from electrify.verbs.augment import _rewrite, augment
 from electrify.verbs.classify_zero import classify_zero
 from electrify.verbs.loading import load_discriminator
 from electrify.verbs.probe import layer_states, probe
@@ -129,6 +130,16 @@ def test_ids_without_a_token_stand_in_no_copy(electra_run: Path, tmp_path: Path)
     tokenizer.save(tmp_path / "generator")
     path = write_task("classification", tmp_path / "a.jsonl", num_examples=8)
     assert augment(tmp_path / "generator", path, output=tmp_path / "b.jsonl").num_changed_tokens > 0
+
+
+def test_words_of_a_byte_level_tokenizer_keep_the_space_before_them() -> None:
+    tokenizer = byte_level(["the", "Ġcat", "Ġdog", "ed", "Ġsat"])
+    text = "the cat sat"
+    (encoded,) = tokenizer.encode([text], max_length=8)
+    places = {token: place for place, token in enumerate(encoded.tokens)}
+    dog, ed = tokenizer.token_ids(["Ġdog", "ed"])
+    assert _rewrite(text, encoded, {places["Ġcat"]: dog}, tokenizer) == "the dog sat"
+    assert _rewrite(text, encoded, {places["the"]: dog, places["Ġsat"]: ed}, tokenizer) == "dog cat ed"
 
 
 @pytest.mark.parametrize("options", [{"share": 0.0}, {"share": 1.0}, {"copies": 0}, {"temperature": 0.0}])

@@ -8,7 +8,7 @@ from support.networks import MODERNBERT
 
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
 from electrify.data.tokenizer_files import from_vocabulary
-from electrify.errors import CheckpointError, DataError
+from electrify.errors import CheckpointError, ConfigError, DataError
 from electrify.models.checkpoint import save_model
 from electrify.models.modernbert_heads import ModernBertForMaskedLM
 from electrify.verbs.fill import fill
@@ -66,3 +66,8 @@ def test_discriminator_is_no_generator(run: Path) -> None:
         fill(run / "discriminator", "the [MASK]")
     assert str(run / "discriminator") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_fewer_than_one_candidate_is_refused(run: Path) -> None:
+    with pytest.raises(ConfigError, match="top must be at least 1, got 0"):
+        fill(run / "generator", "the [MASK]", top=0)

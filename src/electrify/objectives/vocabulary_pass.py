@@ -61,7 +61,7 @@ class Pass:
         self.losses, self.entropy = self.vectors.new_empty((2, len(self.target_ids)), dtype=torch.float32)
         self.sampled_ids, self.best_ids = torch.empty_like(self.target_ids), torch.empty_like(self.target_ids)
         self.vector_grad = torch.empty_like(self.vectors, dtype=torch.float32)
-        self.table_grad = torch.zeros(0)
+        self.table_grad = torch.zeros(0, dtype=torch.float32)
         self.bias_grad, self.bias_extra = torch.zeros_like(self.bias), torch.zeros_like(self.bias)
         if self.gate is not None:
             self.weights = torch.empty_like(self.gate)
@@ -83,7 +83,9 @@ class Pass:
         self.vector_grad[block] = vector_grad
         is_first = not self.table_grad.numel()
         if kernels.serve(gradient) and vectors.shape[1] % 16 == 0:
-            self.table_grad = torch.empty(self.table.shape) if is_first else self.table_grad
+            self.table_grad = (
+                self.table.new_empty(self.table.shape, dtype=torch.float32) if is_first else self.table_grad
+            )
             outer_products(gradient, vectors.contiguous(), into=self.table_grad, accumulate=not is_first)
         else:
             part = torch.mm(gradient.T, vectors)
@@ -151,7 +153,8 @@ def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
 def _work_compiled(of: Pass) -> None:
     wishes = of.wishes
     uniforms = torch.full_like(of.losses, 0.5).double() if of.sample_keys is None else uniform(of.sample_keys)
-    bias_sums = torch.zeros(torch.get_num_threads(), len(of.bias)) if of.needs_gradient else None
+    sums = (torch.get_num_threads(), len(of.bias))
+    bias_sums = torch.zeros(sums, dtype=torch.float32) if of.needs_gradient else None
     for block in of.blocks(_NATIVE_BLOCK_ELEMENTS):
         logits = torch.mm(of.vectors[block], of.table.T)
         targets = of.target_ids[block]

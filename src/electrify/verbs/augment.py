@@ -149,6 +149,11 @@ def _rewrite(text: str, encoded: Encoded, changes: dict[int, int], tokenizer: To
     """Put tokens into a text in place of others, from behind, so that the places before stay where they are."""
     for place in sorted(changes, reverse=True):
         start, end = encoded.offsets[place]
+        if tokenizer.continuing_ids is None:  # the space before a word is part of its token
+            written = tokenizer.decode([changes[place]], skip_special=False)
+            glue = " " if written[:1].isspace() and start > 0 and not text[start - 1].isspace() else ""
+            text = f"{text[:start]}{glue}{written.lstrip()}{text[end:]}"
+            continue
         word = tokenizer.token(changes[place])
         is_inside = start > 0 and not text[start - 1].isspace()
         shown = word.removeprefix(_CONTINUATION)

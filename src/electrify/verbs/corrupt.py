@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from electrify.config import MaskingConfig, ObjectiveConfig
+from electrify.data.tokenizer import Tokenizer
 from electrify.data.tokenizer_files import load_tokenizer
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
@@ -63,7 +64,7 @@ def corrupt(
         output = rtd(rows, totals=rows.counts)
         results.append(
             [
-                CorruptedToken(tokenizer.token(original), tokenizer.token(shown), original != shown, probability)
+                CorruptedToken(tokenizer.token(original), _named(tokenizer, shown), original != shown, probability)
                 for original, shown, probability in zip(
                     encoded.input_ids,
                     output.corrupted_ids[0].tolist(),
@@ -74,3 +75,11 @@ def corrupt(
             ]
         )
     return results
+
+
+def _named(tokenizer: Tokenizer, token_id: int) -> str:
+    """Return a token that a generator drew; its table may have more rows than the tokenizer has tokens."""
+    try:
+        return tokenizer.token(token_id)
+    except KeyError:
+        return f"[no token {token_id}]"

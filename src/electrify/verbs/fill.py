@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from electrify.data.tokenizer_files import load_tokenizer
-from electrify.errors import DataError
+from electrify.errors import ConfigError, DataError
 from electrify.models.checkpoint import resolve_folder
 from electrify.models.inputs import Inputs
 from electrify.verbs.loading import load_generator
@@ -31,9 +31,12 @@ def fill(folder: str | Path, text: str, *, top: int = 5) -> list[list[Candidate]
         top: How many tokens for each.
 
     Raises:
+        ConfigError: If `top` is below 1.
         CheckpointError: If the folder is not one.
         DataError: If no [MASK] is left within the model's length.
     """
+    if top < 1:
+        raise ConfigError(f"top must be at least 1, got {top}.")
     path = resolve_folder(folder)
     network, tokenizer = load_generator(path), load_tokenizer(path)
     encoded = tokenizer.encode([text], max_length=network.config.max_position_embeddings)[0]
