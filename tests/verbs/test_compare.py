@@ -280,6 +280,7 @@ def test_shipped_comparisons_can_be_read_and_are_named_by_help(capsys: pytest.Ca
         "generator-size",
         "masking",
         "objectives",
+        "objectives-mini",
         "optimization",
         "recipe",
         "sizes",

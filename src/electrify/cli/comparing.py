@@ -24,8 +24,8 @@ def compare(
     The same call goes on where it was interrupted.
 
     Args:
-        comparison: body, families, generator-size, masking, objectives, optimization, recipe, sizes, or a TOML file
-            (docs/compare.md).
+        comparison: body, families, generator-size, masking, objectives, objectives-mini, optimization, recipe,
+            sizes, or a TOML file (docs/compare.md).
         data_path: Shard folder that all are trained on.
         tasks: Folder that the suite's files lie in.
         output: Folder for the runs and the report.
