@@ -355,3 +355,49 @@ def test_few_labels_from_the_command_line(
     result = succeeds(run, "tune", model, *words, "--num-epochs", 1, "--max-length", 16)
     assert len(result["trials"]) == 2
     assert "name=value" in fails(run, "tune", model, *words[:6], "--space", "learning_rate")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--train", "a", "--valid", "b", "--together"], "--together can not be used without --suite"),
+        (["--train", "a", "--valid", "b", "--jobs", "2"], "--jobs can not be used without --suite"),
+        (["--train", "a", "--valid", "b", "--data", "sets"], "--data can not be used without --suite"),
+        (
+            ["--suite", "glue", "--data", "sets", "--temperature", "2"],
+            "--temperature can not be used without --together",
+        ),
+        (["--suite", "glue", "--data", "sets", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["--train", "a", "--valid", "b", "--seeds", "0", "0"], "seeds: 0 is named twice"),
+        (["--train", "a", "--valid", "b", "--seeds", str(2**63)], "seeds: 9223372036854775808 is none"),
+    ],
+)
+def test_options_of_fine_tuning_that_would_be_passed_over_are_refused(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["finetune", "model", "--output", str(tmp_path / "out"), *options])
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_folders_of_another_kind_are_named(
+    electra_run: Path, shards: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for arguments, message in (
+        (["detect", str(electra_run), "a"], f"Give {electra_run / 'discriminator'}"),
+        (["finetune", str(electra_run), "--train", "a", "--valid", "b", "--output", "c"], "discriminator, generator"),
+        (["detect", str(shards), "a"], "shards to train on, not a model"),
+        (
+            ["pretrain", "tiny", "--init-from", str(shards), "--data.path", str(shards), "--output", "c"],
+            "shards to train",
+        ),
+        (["pretrain", "tiny", "--data.path", str(electra_run / "generator"), "--output", "c"], "a model, not shards"),
+        (["pretrain", "tiny", "--data.path", str(tmp_path / "typo"), "--output", "c"], "typo: no such folder"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err

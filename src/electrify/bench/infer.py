@@ -54,6 +54,8 @@ def bench_infer(
     longest = read_config(folder).max_position_embeddings
     if not 8 <= length <= longest:
         raise ConfigError(f"length must be in [8, {longest}] for {folder}, got {length}.")
+    if min(batch, rounds, steps) < 1:
+        raise ConfigError("batch, rounds and steps must be at least 1.")
     found, missing = find_peers(peers, "infer", only=only)
     contenders = [OURS, *found]
     tokenizer = load_tokenizer(folder)

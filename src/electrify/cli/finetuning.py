@@ -103,6 +103,16 @@ def finetune(
         return
     if train is None or valid is None:
         fail("--train and --valid are missing; or give --suite and --data.")
+    if suite is not None:
+        several = {
+            "--data": suite.data,
+            "--name": suite.name,
+            "--only": suite.only,
+            "--jobs": None if suite.jobs == 1 else suite.jobs,
+            "--together": suite.together or None,
+            "--temperature": None if suite.temperature == 1.0 else suite.temperature,
+        }
+        _refuse(several, "without --suite")
     from electrify.verbs.finetune import SEEDS
     from electrify.verbs.finetune import finetune as run
 
@@ -187,6 +197,9 @@ def _finetune_suite(
         ]
         show(together, as_json=as_json, lines=lines)
         return
+    _refuse({"--temperature": None if options.temperature == 1.0 else options.temperature}, "without --together")
+    if options.jobs < 1:
+        fail(f"--jobs must be at least 1, got {options.jobs}.")
     _refuse({"--overwrite": overwrite or None}, "with --suite, which goes on; remove the folder of a task to repeat it")
     from electrify.report.suite_page import write_suite_page
     from electrify.verbs.suite import run_suite

@@ -229,6 +229,10 @@ def open_shards(path: str | Path, *, verify: bool = False) -> ShardFolder:
     """
     remote = RemoteFolder(str(path)) if is_remote(path) else None
     path = remote.folder if remote else Path(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder. Give one that `electrify prepare` made.")
+    if (path / "config.json").is_file():
+        raise DataError(f"{path}: a model, not shards. Give a folder that `electrify prepare` made.")
     if not (path / "manifest.json").is_file():
         raise DataError(f"{path}: no manifest.json, so not a prepared folder, or not a finished one. Run prepare.")
     manifest = read_json(path / "manifest.json")

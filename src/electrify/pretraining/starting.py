@@ -74,7 +74,7 @@ def open_start(config: PretrainConfig, tokenizer: Tokenizer, *, explicit: Mappin
     """
     assert config.init_from is not None
     roles = _roles(config)
-    folder = resolve_folder(config.init_from)
+    folder = resolve_folder(config.init_from, may_be_run=True)
     places = _find_networks(folder, roles)
     found = {role: pair_config(read_config(place), place) for role, place in places.items()}
     for place in places.values():

@@ -71,8 +71,8 @@ def augment(
         DataError: If the file cannot be used.
         CheckpointError: If the folder holds no masked language model.
     """
-    if not 0 < share < 1 or copies < 1 or temperature <= 0:
-        raise ConfigError("share must be in (0, 1), copies at least 1 and temperature above 0.")
+    if not 0 < share < 1 or copies < 1 or temperature <= 0 or seed < 0:
+        raise ConfigError("share must be in (0, 1), copies at least 1, temperature above 0 and seed 0 or more.")
     target = Path(output)
     refuse_existing_file(target, overwrite=overwrite)
     folder = resolve_folder(generator)

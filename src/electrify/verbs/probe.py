@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from electrify.config import FinetuneConfig
 from electrify.data.labelled import Example
 from electrify.data.tokenizer_files import load_tokenizer
+from electrify.errors import ConfigError
 from electrify.models.checkpoint import load_model, read_config, resolve_folder
 from electrify.models.heads import BODIES, Body
 from electrify.tasks.batches import Place, choose_place, make_batch, split_units
@@ -76,11 +77,14 @@ def probe(
         precision: "auto", "bf16" or "fp32".
 
     Raises:
+        ConfigError: If `max_length` leaves no room for a text.
         DataError: If a file cannot be used.
         CheckpointError: If the folder cannot be used.
     """
     require_sklearn()
     folder = resolve_folder(model)
+    if max_length < 3:
+        raise ConfigError(f"max_length must be at least 3 tokens, got {max_length}.")
     config = FinetuneConfig(max_length=max_length)
     check_length(folder, config)
     tokenizer = load_tokenizer(folder)

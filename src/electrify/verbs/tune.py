@@ -93,6 +93,8 @@ def tune(
         if name not in FinetuneConfig.model_fields:
             raise ConfigError(f"space: no setting '{name}'.{did_you_mean(name, FinetuneConfig.model_fields)}")
     check_seeds(seeds)
+    if num_trials < 1:
+        raise ConfigError(f"num_trials must be at least 1, got {num_trials}.")
     target = Path(output)
     refuse_existing(target, overwrite=overwrite, inputs=[train, validation, model])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
