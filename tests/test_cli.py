@@ -237,10 +237,21 @@ def test_model_folder_with_only_a_pickle_is_refused_and_not_opened(run: Run, ele
     assert "safetensors" in line
 
 
-def test_wrong_network_is_named(run: Run, electra_run: Path) -> None:
-    fails(run, "detect", electra_run / "generator", "the cat")
-    fails(run, "fill", electra_run / "discriminator", "the [MASK]")
-    fails(run, "predict", electra_run / "discriminator", electra_run / "metrics.jsonl")
+def test_wrong_network_is_named(
+    run: Run, electra_run: Path, modernbert_run: Path, labelled: dict[str, Path], tmp_path: Path
+) -> None:
+    data = electra_run / "metrics.jsonl"
+    for words in (("detect", "the cat"), ("classify-zero", labelled["train"], "--words", "a=b", "c=d")):
+        line = fails(run, words[0], electra_run / "generator", *words[1:])
+        assert "is no token detector, it holds ElectraForMaskedLM. Give a discriminator's folder" in line
+    for words in (("fill", "the [MASK]"), ("augment", labelled["train"], "--output", tmp_path / "out.jsonl")):
+        line = fails(run, words[0], electra_run / "discriminator", *words[1:])
+        assert "is no masked language model, it holds ElectraForPreTraining. Give a network that fills" in line
+    line = fails(run, "fill", modernbert_run / "discriminator", "the [MASK]")
+    assert "it holds ModernBertForTokenClassification with the labels original and replaced" in line
+    line = fails(run, "evaluate", modernbert_run / "discriminator", data)
+    assert "holds ModernBertForTokenClassification with the labels original and replaced, not a fine-tuned" in line
+    fails(run, "predict", electra_run / "discriminator", data)
 
 
 def test_text_without_a_mask_or_no_text_is_named(run: Run, electra_run: Path) -> None:

@@ -98,7 +98,7 @@ def test_every_network_of_a_run_opens_in_transformers(kind: str, runs: Any) -> N
             assert not any(report.values()), (place, report)
             ours = saved_network(place.parent).__name__
             assert ours in (name, "ModernBertForPreTraining")
-            assert f"`{ours}`: " in (place.parent / "README.md").read_text()
+            assert f"`{name}`: " in (place.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("body", BODIES)

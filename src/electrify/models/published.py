@@ -16,6 +16,7 @@ from electrify.models.electra_heads import (
 )
 from electrify.models.heads import AnyConfig, Network
 from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
+from electrify.models.labels import REPLACED_TOKEN_LABELS
 from electrify.models.modernbert import ModernBertConfig, ModernBertModel
 from electrify.models.modernbert_heads import (
     ModernBertForMaskedLM,
@@ -98,11 +99,21 @@ def network_named(name: str) -> type[Network]:
     return NETWORKS[name]
 
 
+def published_name(network: type[Network]) -> str:
+    """Return the class name that stands in `architectures` and that Transformers knows."""
+    return _PUBLISHED_AS.get(network.__name__, network.__name__)
+
+
+def describe_network(network: type[Network]) -> str:
+    """Return what messages call a network: its published class, and what tells it from others of that class."""
+    name = published_name(network)
+    return name if name == network.__name__ else f"{name} with the labels {' and '.join(REPLACED_TOKEN_LABELS)}"
+
+
 def settings_of(model: Network, electrify: dict[str, Any] | None) -> dict[str, Any]:
     """Return what stands in a network's `config.json`, with what is to be kept of our own."""
-    name = type(model).__name__
     body = config_to_dict(model.config, is_decoder=isinstance(model, CAUSAL))
-    settings = {"architectures": [_PUBLISHED_AS.get(name, name)], **body, "dtype": "float32"}
+    settings = {"architectures": [published_name(type(model))], **body, "dtype": "float32"}
     labels = getattr(model, "labels", None)
     if labels is not None:
         settings["id2label"] = {str(index): label for index, label in enumerate(labels)}

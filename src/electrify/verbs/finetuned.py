@@ -19,6 +19,7 @@ from electrify.models.checkpoint import read_config, resolve_folder, save_model,
 from electrify.models.config_json import CONFIG_FILE, read_settings
 from electrify.models.electra import ElectraConfig
 from electrify.models.heads import TaskNetwork
+from electrify.models.published import describe_network
 from electrify.recipes import explain
 from electrify.tasks import answering, choice, classification, multilabel, regression, tagging
 from electrify.tasks.kinds import restore_task, state_of
@@ -92,11 +93,12 @@ def open_finetuned(folder: str | Path) -> Finetuned:
 
 
 def _kind_from_network(path: Path, settings: dict[str, Any]) -> str:
-    name = saved_network(path).__name__
-    kind = next((kind for ending, kind in _KIND_OF_NETWORK.items() if name.endswith(ending)), None)
+    saved = saved_network(path)
+    kind = next((kind for ending, kind in _KIND_OF_NETWORK.items() if saved.__name__.endswith(ending)), None)
     if kind is None:
         raise CheckpointError(
-            f"{path}: holds {name}, not a fine-tuned network. Make one of it with `electrify finetune`."
+            f"{path}: holds {describe_network(saved)}, not a fine-tuned network. "
+            "Make one of it with `electrify finetune`."
         )
     if kind != classification.KIND:
         return kind

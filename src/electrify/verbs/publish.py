@@ -10,6 +10,8 @@ from electrify.data.shards import ShardFolder
 from electrify.files import new_folder, write_manifest, write_text
 from electrify.models.checkpoint import save_model
 from electrify.models.electra import ElectraConfig
+from electrify.models.heads import Network
+from electrify.models.published import published_name
 from electrify.objectives.objective import AnyObjective
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def publish_networks(
     for role, network in networks.items():
         others = [other for other in networks if other != role]
         own_parts = network.config.own_parts
-        card = _model_card(role, type(network).__name__, own_parts, objective.title, others, config, report, shards)
+        card = _model_card(role, type(network), own_parts, objective.title, others, config, report, shards)
         ours = {
             "version": __version__,
             "role": role,
@@ -67,7 +69,7 @@ def publish_networks(
 
 def _model_card(
     role: str,
-    network: str,
+    network: type[Network],
     own_parts: Sequence[str],
     objective: str,
     others: list[str],
@@ -75,7 +77,7 @@ def _model_card(
     report: "PretrainReport",
     shards: ShardFolder,
 ) -> str:
-    auto_class, what_it_does = _USES[network]
+    auto_class, what_it_does = _USES[network.__name__]
     if role == "scorer":
         what_it_does = "gives each token an energy, its logit of being replaced: minus log of its probability"
     counts = shards.manifest["train"]
@@ -105,12 +107,12 @@ tokenizer = AutoTokenizer.from_pretrained("PATH")
         example = f"Its body has parts that no published class has ({named}), so it opens with electrify alone."
     return f"""---
 library_name: {"electrify" if own_parts else "transformers"}
-tags: [electrify, {objective.replace(" ", "-")}, {"t5" if network.startswith("T5") else config.model.body}]
+tags: [electrify, {objective.replace(" ", "-")}, {"t5" if network.__name__.startswith("T5") else config.model.body}]
 ---
 
 # {role.replace("_", "-").capitalize()} trained by {objective}
 
-`{network}`: {what_it_does}. Trained with electrify {__version__}{
+`{published_name(network)}`: {what_it_does}. Trained with electrify {__version__}{
         f", together with its {' and '.join(others)}" if others else ""
     }.
 
