@@ -138,6 +138,9 @@ def test_settings_are_explained_in_the_help(run: Run) -> None:
     text = " ".join(run("pretrain", "--help")[1].split())
     assert "--optimizer.learning-rate" in text
     assert "Peak learning rate" in text
+    assert "electrify config RECIPE" in text
+    section = text[text.index("--optimizer.learning-rate") :]
+    assert "default" not in section[: section.index("--optimizer.", 1)]  # the recipe's, not the schema's
 
 
 def test_version_is_printed(run: Run) -> None:

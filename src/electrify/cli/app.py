@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from pydantic import BaseModel
 
 from electrify import __version__
+from electrify.config import PretrainConfig
 from electrify.data.sources import SourceOptions
 
 app = App(
@@ -24,6 +25,7 @@ _LONGEST_MESSAGE = 1500
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), help="Print the result as JSON, and nothing else.")]
 Source = Annotated[SourceOptions, Parameter(name="*")]
+RecipeSettings = Annotated[PretrainConfig | None, Parameter(name="*", show_default=False)]  # each recipe has its own
 Overwrite = Annotated[bool, Parameter(negative=(), help="Replace what is in the output folder.")]
 
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from electrify.cli.app import Json, Source, app, overrides, show
-from electrify.config import PretrainConfig
+from electrify.cli.app import Json, RecipeSettings, Source, app, overrides, show
 
 if TYPE_CHECKING:
     from electrify.bench.comparison import Comparison
@@ -37,7 +36,7 @@ def step(
     steps: int = 1,
     peers: Peers = None,
     only: Only = None,
-    config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
+    config: RecipeSettings = None,
     json: Json = False,
 ) -> None:
     """Time full pre-training steps on made-up rows, in real tokens a second.
@@ -215,7 +214,7 @@ def start(
     length: int = 128,
     vocab_size: int = 30_522,
     rounds: Rounds = 3,
-    config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
+    config: RecipeSettings = None,
     json: Json = False,
 ) -> None:
     """Time `electrify pretrain` from the command to the end of its first step.

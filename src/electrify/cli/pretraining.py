@@ -6,8 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from electrify.cli.app import Json, Overwrite, app, fail, overrides, show, table
-from electrify.config import PretrainConfig
+from electrify.cli.app import Json, Overwrite, RecipeSettings, app, fail, overrides, show, table
 
 
 @app.command
@@ -19,11 +18,13 @@ def pretrain(
     resume: Annotated[bool, Parameter(negative=())] = False,
     extend: int | None = None,
     verify: Annotated[bool, Parameter(negative="--no-verify")] = True,
-    config: Annotated[PretrainConfig | None, Parameter(name="*")] = None,
+    config: RecipeSettings = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Train networks on prepared text: by replaced token detection, or another objective (--objective.kind).
+
+    What is not given has the value of the recipe: `electrify config RECIPE` prints them all.
 
     Args:
         recipe: A shipped recipe (tiny, mini, small, paper-tiny, -mini, -small, -base, -large) or a TOML file.
@@ -56,7 +57,7 @@ def pretrain(
 
 
 @app.command
-def config(recipe: str, /, *, config: Annotated[PretrainConfig | None, Parameter(name="*")] = None) -> None:
+def config(recipe: str, /, *, config: RecipeSettings = None) -> None:
     """Print a recipe as complete, commented TOML, to copy and edit.
 
     Args:
