@@ -11,7 +11,7 @@ import pytest
 from electrify.config import ExecutorConfig
 from electrify.data import executors
 from electrify.data.executors import run_tasks
-from electrify.errors import DataError
+from electrify.errors import DataError, ElectrifyError
 
 # A job marks its tasks, and writes into the folder once more before it leaves the queue.
 SBATCH = """#!{python}
@@ -80,3 +80,11 @@ def test_a_job_that_left_the_queue_without_all_marks_has_failed(
     folder = play_slurm(tmp_path, monkeypatch, done=2)
     with pytest.raises(DataError, match=r"1 of 3 tasks failed; task 2: ended without a word in its log"):
         run_tasks([step], tasks=3, processes=1, config=ExecutorConfig(kind="slurm"), folder=folder, label="test")
+
+
+def test_missing_slurm_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datatrove")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ElectrifyError, match=r"no program sbatch here\. .*leave out --executor\.kind"):
+        run_tasks([step], tasks=1, processes=1, config=ExecutorConfig(kind="slurm"), folder=tmp_path / "job", label="x")

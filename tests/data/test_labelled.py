@@ -48,7 +48,7 @@ def test_labels_become_their_text(tmp_path: Path, value: object, label: str) -> 
 def test_labels_may_be_absent_where_they_are_not_needed(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", {"text": "x"}, {"text": "y", "label": "l"})
     assert [example.label for example in read_examples(path, needs_labels=False)] == [None, "l"]
-    with pytest.raises(DataError, match=r"1 missing field \(.*a.jsonl:1: no 'label', fields are text"):
+    with pytest.raises(DataError, match=r"a.jsonl:1: no 'label', fields are text; name .*--label-field"):
         read_examples(path)
 
 

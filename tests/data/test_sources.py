@@ -294,7 +294,7 @@ def test_hopeless_corpus_fails_before_it_is_read_to_the_end(tmp_path: Path) -> N
 @pytest.mark.parametrize("format_", ["csv", "tsv", "parquet"])
 def test_table_without_the_column_names_those_it_has(tmp_path: Path, format_: str) -> None:
     path = write(tmp_path / f"a.{format_}", content(format_, TEXTS))
-    with pytest.raises(DataError, match=r"no column 'body'; columns are id, text"):
+    with pytest.raises(DataError, match=r"no column 'body'; columns are id, text\. Name .*--text-field"):
         read(path, text_field="body")
 
 

@@ -50,10 +50,22 @@ def run_tasks(
         return
     executor = _executor(steps, tasks, processes, config, folder)
     with _watched(folder, tasks, label):
-        executor.run()
+        _start(executor)
         if config.kind == "slurm":
             _wait_for_slurm(folder, tasks, executor.job_id)
     _require_all(folder, tasks)
+
+
+def _start(executor: Any) -> None:
+    try:
+        executor.run()
+    except FileNotFoundError as problem:
+        if problem.filename != "sbatch":
+            raise
+        raise ElectrifyError(
+            "executor.kind is slurm, but there is no program sbatch here. Start this where Slurm's programs are "
+            "installed, as on a login node, or leave out --executor.kind to work on this machine."
+        ) from None
 
 
 def run_here(steps: Sequence[Step], *, tasks: int, folder: Path, ranks: Iterable[int]) -> None:

@@ -67,6 +67,7 @@ class TextFields:
 
 
 _TEXTS = ("text_a", "sentence", "sentence1", "query", "tokens")
+_NAME_IT = "name the right one (--text-field, --text-b-field, --label-field, --group-field)"
 _SECOND_TEXTS = ("text_b", "sentence2", "candidate")
 
 
@@ -175,7 +176,7 @@ def required(row: dict[str, Any], name: str) -> Any:
             if separator is None
             else f"; the columns seem to be separated by {separator!r}: .csv is read with ',', .tsv with tabs"
         )
-        raise BadRowError(MISSING_FIELD, f"no '{name}', fields are {found}; name the right one{hint}")
+        raise BadRowError(MISSING_FIELD, f"no '{name}', fields are {found}; {_NAME_IT}{hint}")
     return value
 
 

@@ -26,7 +26,10 @@ def check_columns(source: Source, found: Sequence[str], needed: Sequence[str] | 
     """
     missing = [name for name in needed or () if name not in found]
     if missing:
-        raise DataError(f"{source.path}: no column '{missing[0]}'; columns are {', '.join(found)}. Name the right one.")
+        raise DataError(
+            f"{source.path}: no column '{missing[0]}'; columns are {', '.join(found)}. "
+            "Name the right one, as with --text-field."
+        )
 
 
 class _RecordTooLongError(Exception):

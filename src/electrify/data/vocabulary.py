@@ -50,7 +50,7 @@ def train_tokenizer(
     if len(fixed) + len(alphabet) > vocab_size:
         raise ConfigError(
             f"vocab_size {vocab_size:,} is too small: the letters of this text alone need "
-            f"{len(fixed) + len(alphabet):,} tokens. Raise it."
+            f"{len(fixed) + len(alphabet):,} tokens. Give at least so many."
         )
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
