@@ -12,7 +12,7 @@ from electrify.data.tables import check_columns
 
 _BATCH_ROWS = 64
 _VALUE_BYTES = 8
-_MAX_VALUES = 1 << 27  # in a row group: a million lists of 128, which may all be the same; 2 GB while read
+_MAX_VALUES = 1 << 27  # in a row group: a million lists of 128, which may all be the same
 
 
 @contextmanager
