@@ -7,7 +7,7 @@ from setuptools import Extension, setup
 
 _KERNELS = "src/electrify/kernels/cpp"
 _INSTRUCTIONS = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16", "-mfma"]
-_SOURCES = ("activation", "attention", "dropout", "linear", "norm", "vocabulary")
+_SOURCES = ("activation", "attention", "dropout", "linear", "norm", "product", "vocabulary")
 
 # Calls of OpenMP are left open when linking: they go to the runtime that torch has loaded, so both use one set of
 # threads. With `optional`, a machine without a compiler gets a package that takes the plain way.

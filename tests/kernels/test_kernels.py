@@ -209,6 +209,16 @@ def test_linear(tokens: int, outs: int, ins: int) -> None:
     assert_near(ours, gradient.double().mT @ x.double(), bound=1e-5)  # float32: nothing is rounded to bfloat16
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tokens_product_does_not_depend_on_the_others(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(77, 96).bfloat16(), torch.randn(208, 96, dtype=dtype)
+    together = linear.linear(x, weight)
+    for count in (1, 5, 6, 31):
+        assert torch.equal(linear.linear(x[:count], weight), together[:count])
+    assert_near(together, x.float() @ weight.bfloat16().float().T, bound=ROUNDING)
+
+
 def test_float32_buffers_do_not_follow_torchs_default_type() -> None:
     """Shorter numbers would be written past their end."""
     torch.manual_seed(0)

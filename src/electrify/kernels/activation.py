@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from electrify.kernels.library import call
+from electrify.kernels.unpadded import Unpadded, lines
 
 _LANES = 16
 
@@ -30,20 +31,30 @@ def gelu(x: Tensor, bias: Tensor) -> Tensor:
     return result
 
 
-def gated_gelu(x: Tensor, *, keys: Tensor | None = None, drop_prob: float = 0.0, site: int = 0) -> Tensor:
+def gated_gelu(
+    x: Tensor,
+    *,
+    keys: Tensor | None = None,
+    drop_prob: float = 0.0,
+    site: int = 0,
+    layout: Unpadded | None = None,
+) -> Tensor:
     """Return dropout(gelu(values) · gate) for x = [values, gate].
 
     Args:
-        x: (B, T, 2F) bfloat16.
+        x: (B, T, 2F) bfloat16; (N, 2F) if there is a layout, as the result.
         keys: Dropout keys, (B,) int64; None drops nothing.
         drop_prob: Share dropped.
         site: Number of the place for dropout.
+        layout: Where the tokens stand in rows; None means that x has them all.
 
     Returns:
         (B, T, F) bfloat16.
     """
     keys = keys if drop_prob > 0 else None
-    result: Tensor = _GatedGelu.apply(x.bfloat16().contiguous(), keys, drop_prob, site)  # type: ignore[no-untyped-call]
+    result: Tensor = _GatedGelu.apply(  # type: ignore[no-untyped-call]
+        x.bfloat16().contiguous(), keys, drop_prob, site, layout
+    )
     return result
 
 
@@ -68,11 +79,13 @@ class _Gelu(torch.autograd.Function):
 
 class _GatedGelu(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, keys: Tensor | None, drop_prob: float, site: int) -> Tensor:
-        rows, tokens, double = x.shape
-        out = x.new_empty(rows, tokens, double // 2)
-        ctx.places = ctypes.c_long(site), ctypes.c_double(drop_prob)
-        ctx.sizes = ctypes.c_long(rows), ctypes.c_long(tokens), ctypes.c_long(double // 2)
+    def forward(
+        ctx: Any, x: Tensor, keys: Tensor | None, drop_prob: float, site: int, layout: Unpadded | None
+    ) -> Tensor:
+        size = x.shape[-1] // 2
+        out = x.new_empty(*x.shape[:-1], size)
+        ctx.places = ctypes.c_long(site), ctypes.c_double(drop_prob), *lines(x, layout)
+        ctx.sizes = ctypes.c_long(x[..., 0].numel()), ctypes.c_long(size)
         call("gated_gelu_bf16", x, keys, *ctx.places, out, *ctx.sizes, torch.get_num_threads())
         ctx.save_for_backward(x, keys)
         return out
@@ -83,4 +96,4 @@ class _GatedGelu(torch.autograd.Function):
         x_grad = torch.empty_like(x)
         given = gradients[0].contiguous(), x, keys, *ctx.places
         call("gated_gelu_backward_bf16", *given, x_grad, *ctx.sizes, torch.get_num_threads())
-        return x_grad, None, None, None
+        return x_grad, None, None, None, None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from electrify.kernels.library import call, pointer
+from electrify.kernels.unpadded import Unpadded
 
 
 class _Arguments(ctypes.Structure):
@@ -18,7 +19,7 @@ class _Arguments(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("qkv", "bias", "cos", "sin", "segments", "keys", "context", "log_sums")),
         *((name, ctypes.c_void_p) for name in ("context_grad", "qkv_grad", "bias_grad")),
         ("threads", ctypes.c_int),
-        ("causal", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("causal", "begins")),
     )
 
 
@@ -42,20 +43,23 @@ def attend(
     keys: Tensor | None = None,
     drop_prob: float = 0.0,
     site: int = 0,
+    layout: Unpadded | None = None,
 ) -> Tensor:
     """Mix the values of each head by how well keys fit queries; scores are divided by √D.
 
     Args:
-        joint: Queries, keys and values of all heads side by side, (B, T, 3H) bfloat16.
+        joint: Queries, keys and values of all heads side by side, (B, T, 3H) bfloat16; (N, 3H) if there is a
+            layout, as the result.
         num_heads: A; H = A · D.
         bias: Added to `joint`, (3H,); None adds nothing.
         rotation: Cosines and sines by which positions turn queries and keys, each (T, D / 2) float32.
-        segments: Tokens look only at tokens with their number, (B, T) int32; None means at all.
+        segments: Tokens look only at tokens with their number, (B, T) int32, or (N,); None means at all.
         window: How many positions to each side a token may look; None means all.
         causal: Rows in which tokens look only at themselves and before, in a window at so many in all, (B,) uint8.
         keys: Dropout keys, (B,) int64; None drops nothing.
         drop_prob: Share of the probabilities that is dropped.
         site: Number of the place for dropout.
+        layout: Where the tokens stand in rows; None means that `joint` has them all.
 
     Returns:
         (B, T, H) bfloat16.
@@ -65,7 +69,7 @@ def attend(
     offset = None if bias is None else bias.float()
     settings = num_heads, -1 if window is None else window, drop_prob, site
     result: Tensor = _Attend.apply(  # type: ignore[no-untyped-call]
-        joint.bfloat16().contiguous(), offset, *turn, segments, causal, keys, settings
+        joint.bfloat16().contiguous(), offset, *turn, segments, causal, keys, layout, settings
     )
     return result
 
@@ -81,29 +85,30 @@ class _Attend(torch.autograd.Function):
         segments: Tensor | None,
         causal: Tensor | None,
         keys: Tensor | None,
+        layout: Unpadded | None,
         settings: tuple[int, int, float, int],
     ) -> Tensor:
-        rows, tokens, triple = joint.shape
-        context = joint.new_empty(rows, tokens, triple // 3)
-        log_sums = joint.new_empty(rows, settings[0], tokens, dtype=torch.float32)
-        arguments = _arguments(joint, bias, cos, sin, segments, causal, keys, settings, context, log_sums)
+        context = joint.new_empty(*joint.shape[:-1], joint.shape[-1] // 3)
+        log_sums = joint.new_empty(*joint.shape[:-1], settings[0], dtype=torch.float32)
+        given = joint, bias, cos, sin, segments, causal, keys, context, log_sums
+        arguments = _arguments(*given, layout=layout, settings=settings)
         call("attention_bf16", ctypes.byref(arguments))
-        ctx.save_for_backward(joint, bias, cos, sin, segments, causal, keys, context, log_sums)
-        ctx.settings = settings
+        ctx.save_for_backward(*given)
+        ctx.layout, ctx.settings = layout, settings
         return context
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        joint, bias, cos, sin, segments, causal, keys, context, log_sums = ctx.saved_tensors
+        joint, bias, *others = ctx.saved_tensors
         joint_grad = torch.empty_like(joint)
         bias_grad = None if bias is None else torch.empty_like(bias)
         context_grad = gradients[0].contiguous()
-        arguments = _arguments(joint, bias, cos, sin, segments, causal, keys, ctx.settings, context, log_sums)
+        arguments = _arguments(joint, bias, *others, layout=ctx.layout, settings=ctx.settings)
         arguments.context_grad = pointer(context_grad)
         arguments.qkv_grad = pointer(joint_grad)
         arguments.bias_grad = pointer(bias_grad)
         call("attention_backward_bf16", ctypes.byref(arguments))
-        return joint_grad, bias_grad, None, None, None, None, None, None
+        return joint_grad, bias_grad, None, None, None, None, None, None, None
 
 
 def _arguments(
@@ -114,13 +119,16 @@ def _arguments(
     segments: Tensor | None,
     causal: Tensor | None,
     keys: Tensor | None,
-    settings: tuple[int, int, float, int],
     context: Tensor,
     log_sums: Tensor,
+    *,
+    layout: Unpadded | None,
+    settings: tuple[int, int, float, int],
 ) -> _Arguments:
-    rows, tokens, triple = joint.shape
+    rows, tokens = joint.shape[:2] if layout is None else (layout.num_rows, layout.num_tokens)
     num_heads, window, drop_prob, site = settings
-    sizes = rows, tokens, num_heads, triple // 3 // num_heads
+    sizes = rows, tokens, num_heads, joint.shape[-1] // 3 // num_heads
     pointers = (pointer(one) for one in (joint, bias, cos, sin, segments, keys, context, log_sums))
-    threads = torch.get_num_threads()
-    return _Arguments(*sizes, window, site, drop_prob, *pointers, None, None, None, threads, pointer(causal))
+    begins = None if layout is None else layout.begins
+    last = torch.get_num_threads(), pointer(causal), pointer(begins)
+    return _Arguments(*sizes, window, site, drop_prob, *pointers, None, None, None, *last)

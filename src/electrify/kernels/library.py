@@ -16,7 +16,7 @@ from torch import Tensor
 
 from electrify.errors import ElectrifyError
 
-_EDITION = 3
+_EDITION = 4
 """Of the functions and their random numbers; `kernels_edition` in dropout.cpp, and both go up together."""
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from electrify.kernels.library import call
 
+_KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+
 
 def fits(weight: Tensor) -> bool:
     """Return whether the kernel takes a weight of these sizes."""
@@ -19,36 +21,42 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: (…, I).
-        weight: (O, I) float32 or bfloat16.
+        weight: (O, I); float32 and bfloat16 are read as they are.
 
     Returns:
         (…, O) bfloat16.
     """
-    result: Tensor = _Linear.apply(x.bfloat16(), weight)  # type: ignore[no-untyped-call]
+    kept = weight if weight.dtype in _KINDS else weight.float()
+    result: Tensor = _Linear.apply(x.bfloat16(), kept)  # type: ignore[no-untyped-call]
     return result
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        cast = weight.bfloat16()
-        ctx.save_for_backward(x, cast)
-        ctx.dtype = weight.dtype
-        return torch.mm(x.reshape(-1, x.shape[-1]), cast.T).view(*x.shape[:-1], weight.shape[0])
+        weight = weight.contiguous()
+        ctx.save_for_backward(x, weight)
+        return _multiply(x.contiguous(), weight, is_forward=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, cast = ctx.saved_tensors
-        out_size, in_size = cast.shape
-        out_grad = gradients[0].reshape(-1, out_size).contiguous()
-        x_grad = torch.mm(out_grad, cast).view(x.shape) if ctx.needs_input_grad[0] else None
+        x, weight = ctx.saved_tensors
+        out_grad = gradients[0].contiguous()
+        x_grad = _multiply(out_grad, weight, is_forward=False) if ctx.needs_input_grad[0] else None
         weight_grad = None
         if ctx.needs_input_grad[1]:
-            flat = x.reshape(-1, in_size).contiguous()
-            weight_grad = x.new_empty(out_size, in_size, dtype=torch.float32)
-            outer_products(out_grad, flat, into=weight_grad)
-            weight_grad = weight_grad.to(ctx.dtype)
+            weight_grad = torch.empty_like(weight, dtype=torch.float32)
+            outer_products(out_grad.flatten(0, -2), x.contiguous().flatten(0, -2), into=weight_grad)
+            weight_grad = weight_grad.to(weight.dtype)
         return x_grad, weight_grad
+
+
+def _multiply(x: Tensor, weight: Tensor, *, is_forward: bool) -> Tensor:
+    """Return x · weightᵀ, or x · weight if not forward."""
+    out = x.new_empty(*x.shape[:-1], weight.shape[0 if is_forward else 1])
+    sizes = map(ctypes.c_long, (x[..., 0].numel(), *weight.shape))
+    call(f"product_{_KINDS[weight.dtype]}", x, weight, out, *sizes, int(is_forward), torch.get_num_threads())
+    return out
 
 
 def outer_products(left: Tensor, right: Tensor, *, into: Tensor, accumulate: bool = False) -> None:

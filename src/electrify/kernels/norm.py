@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from electrify.kernels.library import call
+from electrify.kernels.unpadded import Unpadded, lines
 
 _LANES = 16
 
@@ -27,11 +28,12 @@ def add_norm(
     keys: Tensor | None = None,
     drop_prob: float = 0.0,
     site: int = 0,
+    layout: Unpadded | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Add to the residual stream and norm it.
 
     Args:
-        x: What is added, (B, T, H) bfloat16.
+        x: What is added, (B, T, H) bfloat16; (N, H) if there is a layout, as all that follows.
         residual: What it is added to, (B, T, H) bfloat16 or float32.
         weight: Of the norm, (H,).
         bias: Added to x before dropout, (H,); None adds nothing.
@@ -40,6 +42,7 @@ def add_norm(
         keys: Dropout keys, (B,) int64; None drops nothing.
         drop_prob: Share dropped of x.
         site: Number of the place for dropout.
+        layout: Where the tokens stand in rows; None means that x has them all.
 
     Returns:
         The norm of z, (B, T, H) bfloat16, and z itself, of the residual's type.
@@ -48,7 +51,7 @@ def add_norm(
     weights = (weight, bias, norm_bias)
     plain = [None if one is None else one.float() for one in weights]
     result: tuple[Tensor, Tensor] = _AddNorm.apply(  # type: ignore[no-untyped-call]
-        x.bfloat16().contiguous(), residual.contiguous(), *plain, epsilon, keys, drop_prob, site
+        x.bfloat16().contiguous(), residual.contiguous(), *plain, epsilon, keys, drop_prob, site, layout
     )
     return result
 
@@ -66,13 +69,14 @@ class _AddNorm(torch.autograd.Function):
         keys: Tensor | None,
         drop_prob: float,
         site: int,
+        layout: Unpadded | None,
     ) -> tuple[Tensor, Tensor]:
-        rows, tokens, size = x.shape
+        tokens, size = x[..., 0].numel(), x.shape[-1]
         kind = "bf16" if residual.dtype == torch.bfloat16 else "fp32"
         z, out = torch.empty_like(residual), torch.empty_like(x)
-        mean, scale = x.new_empty(2, rows * tokens, dtype=torch.float32)
-        places = [keys, ctypes.c_long(site), ctypes.c_double(drop_prob)]
-        sizes = [ctypes.c_long(rows), ctypes.c_long(tokens), ctypes.c_long(size)]
+        mean, scale = x.new_empty(2, tokens, dtype=torch.float32)
+        places = [keys, ctypes.c_long(site), ctypes.c_double(drop_prob), *lines(x, layout)]
+        sizes = [ctypes.c_long(tokens), ctypes.c_long(size)]
         inputs = [x, bias, residual, weight, norm_bias, ctypes.c_float(epsilon)]
         call(f"add_norm_{kind}", *inputs, *places, *sizes, z, out, mean, scale, torch.get_num_threads())
         ctx.save_for_backward(z, weight, mean, scale, keys)
@@ -96,4 +100,4 @@ class _AddNorm(torch.autograd.Function):
         call(f"add_norm_backward_{kind}", *given, keys, *places, *sizes, *wanted)
         weight_grad, norm_bias_grad, bias_grad = sums
         vectors = weight_grad, bias_grad if has_bias else None, norm_bias_grad if has_norm_bias else None
-        return x_grad, residual_grad, *vectors, None, None, None, None
+        return x_grad, residual_grad, *vectors, None, None, None, None, None

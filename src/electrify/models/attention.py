@@ -17,6 +17,7 @@ from torch import Tensor
 
 from electrify import kernels
 from electrify.kernels import attention as native
+from electrify.kernels.unpadded import Unpadded, leave_out
 from electrify.models.dropout import Dropout
 from electrify.models.inputs import Inputs
 from electrify.models.near import Blocks, cut_keys, cut_queries, join_blocks, near_blocks
@@ -43,6 +44,22 @@ class Mask:
     """How long rows are cut where a window is narrow; the bias is then in it."""
     borders: Tensor | None = None
     """Where runs of tokens that look at each other begin in B·T, and B·T, int32: for the variable-length kernel."""
+    layout: Unpadded | None = None
+    """Where the layers' tokens stand, which are then (N, H), and the segments (N,); None means rows, (B, T, H)."""
+
+
+def choose_layout(inputs: Inputs, hidden: Tensor, *, num_heads: int, head_size: int) -> Unpadded | None:
+    """Return what layers work on where they can leave padding out: with the compiled kernels, for padding at the end.
+
+    Args:
+        inputs: The batch.
+        hidden: What the layers would read, (B, T, H); says device and type.
+        num_heads: A.
+        head_size: D.
+    """
+    if inputs.attention_mask is None or inputs.keeps_padding:
+        return None
+    return leave_out(inputs.attention_mask) if kernels.serve(hidden) and native.fits(head_size, num_heads) else None
 
 
 def attention_mask(
@@ -54,6 +71,7 @@ def attention_mask(
     drop_prob: float,
     window: int | None = None,
     added: Tensor | None = None,
+    layout: Unpadded | None = None,
 ) -> Mask:
     """Return who may look at whom in one kind of layer, and with that the way attention is computed.
 
@@ -65,21 +83,24 @@ def attention_mask(
         drop_prob: Share of the probabilities that is dropped if the inputs carry keys.
         window: How many positions to each side a token may look; None means all.
         added: Added to the scores of all rows, (1, A, T, T); no kernel takes it, so it goes the plain way.
+        layout: From `choose_layout` for the same network.
     """
     if added is not None:
         added, barred = added.to(score_dtype(hidden)), inputs.attention_bias(score_dtype(hidden), window=window)
         if barred is not None:  # not their sum, which may lie beyond the lowest number
             added = torch.where(barred < 0, barred, added)
         return Mask(is_native=False, bias=added)
-    is_native = kernels.serve(hidden) and native.fits(head_size, num_heads)
+    if layout is not None or (kernels.serve(hidden) and native.fits(head_size, num_heads)):
+        segments, causal = inputs.segments(), inputs.causal_rows() if inputs.is_causal else None
+        if not inputs.is_causal and window is not None and inputs.input_ids.shape[1] - 1 <= window:
+            window = None
+        if layout is not None and segments is not None:
+            segments = segments.flatten()[layout.places]
+        return Mask(is_native=True, segments=segments, window=window, causal=causal, layout=layout)
     if inputs.is_causal:  # which the variable-length kernel can not say of each row
-        if is_native:
-            return Mask(is_native=True, segments=inputs.segments(), window=window, causal=inputs.causal_rows())
         return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
     if window is not None and inputs.input_ids.shape[1] - 1 <= window:
         window = None
-    if is_native:
-        return Mask(is_native=True, segments=inputs.segments(), window=window)
     drops = drop_prob > 0 and inputs.dropout_keys is not None
     if not drops and _has_varlen(hidden) and inputs.is_masked(window):
         return Mask(is_native=False, window=window, borders=inputs.borders())

@@ -11,6 +11,7 @@ from electrify import kernels
 from electrify.kernels import activation, norm
 from electrify.kernels import attention as native_attention
 from electrify.kernels import linear as native_linear
+from electrify.kernels.unpadded import Unpadded
 from electrify.models.attention import Mask, Rotation, attend, rotate
 from electrify.models.dropout import Dropout
 
@@ -42,7 +43,7 @@ def self_attention(
     """Project to queries, keys and values in one product, and attend.
 
     Args:
-        hidden: (B, T, H).
+        hidden: (B, T, H), or (N, H) as the mask's layout says.
         weight: Of queries, keys and values one below the other, (3H, H).
         bias: (3H,) or None.
         num_heads: A.
@@ -52,7 +53,7 @@ def self_attention(
         rotation: How positions turn queries and keys; None leaves them.
 
     Returns:
-        (B, T, H), before the output projection.
+        As `hidden`, before the output projection.
     """
     if mask.is_native:
         return native_attention.attend(
@@ -66,6 +67,7 @@ def self_attention(
             keys=keys,
             drop_prob=dropout.p,
             site=dropout.site,
+            layout=mask.layout,
         )
     joint = F.linear(hidden, weight, bias).reshape(*hidden.shape[:2], 3, num_heads, -1)  # (B, T, 3, A, D)
     query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, A, T, D)
@@ -79,16 +81,16 @@ def gate_heads(context: Tensor, hidden: Tensor, gate: nn.Linear) -> Tensor:
     """Multiply what each head has mixed by a sigmoid of the token that asked (Qiu et al. 2025, arXiv 2505.06708).
 
     Args:
-        context: Of all heads side by side, (B, T, H).
-        hidden: What the attention read, (B, T, H).
+        context: Of all heads side by side, (…, H).
+        hidden: What the attention read, (…, H).
         gate: From H to a number for each of A heads.
 
     Returns:
-        (B, T, H).
+        (…, H).
     """
-    shares: Tensor = gate(hidden).sigmoid()[..., None]  # (B, T, A, 1)
-    heads: Tensor = context.unflatten(-1, (gate.out_features, -1))  # (B, T, A, D)
-    return (heads * shares).flatten(2)
+    shares: Tensor = gate(hidden).sigmoid()[..., None]  # (…, A, 1)
+    heads: Tensor = context.unflatten(-1, (gate.out_features, -1))  # (…, A, D)
+    return (heads * shares).flatten(-2)
 
 
 def project_add_norm(
@@ -99,16 +101,18 @@ def project_add_norm(
     *,
     dropout: Dropout | None,
     keys: Tensor | None,
+    layout: Unpadded | None,
 ) -> tuple[Tensor, Tensor]:
     """Add dropout(projection(hidden)) to the residual stream and norm it.
 
     Args:
-        hidden: (B, T, F).
+        hidden: (B, T, F); (N, F) if there is a layout, as all that follows.
         projection: To the stream's width H.
         residual: The stream, (B, T, H).
         after: The norm.
         dropout: None drops nothing.
         keys: Dropout keys, (B,) int64 or None.
+        layout: The mask's.
 
     Returns:
         The norm of the new stream, and the stream; both (B, T, H).
@@ -124,9 +128,10 @@ def project_add_norm(
             keys=keys,
             drop_prob=0.0 if dropout is None else dropout.p,
             site=0 if dropout is None else dropout.site,
+            layout=layout,
         )
     added = projection(hidden)
-    stream = residual + (added if dropout is None else dropout(added, keys))
+    stream = residual + (added if dropout is None else _drop(added, dropout, keys, layout))
     normed: Tensor = after(stream)
     return normed, stream
 
@@ -138,10 +143,20 @@ def linear_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
     return F.gelu(linear(hidden))
 
 
-def gated_gelu(joint: Tensor, dropout: Dropout, keys: Tensor | None) -> Tensor:
-    """Return dropout(gelu(values) · gate), (B, T, F), for values and gate side by side, (B, T, 2F)."""
+def gated_gelu(joint: Tensor, dropout: Dropout, keys: Tensor | None, layout: Unpadded | None) -> Tensor:
+    """Return dropout(gelu(values) · gate), (B, T, F), for values and gate side by side, (B, T, 2F).
+
+    If the mask has a layout, (N, F) for (N, 2F).
+    """
     if kernels.serve(joint) and activation.fits(joint.shape[-1] // 2):
-        return activation.gated_gelu(joint, keys=keys, drop_prob=dropout.p, site=dropout.site)
+        return activation.gated_gelu(joint, keys=keys, drop_prob=dropout.p, site=dropout.site, layout=layout)
     values, gate = joint.chunk(2, dim=-1)
-    product: Tensor = dropout(F.gelu(values) * gate, keys)
-    return product
+    return _drop(F.gelu(values) * gate, dropout, keys, layout)
+
+
+def _drop(x: Tensor, dropout: Dropout, keys: Tensor | None, layout: Unpadded | None) -> Tensor:
+    """Return dropout(x) for (B, T, …), or for (N, …) with a layout."""
+    if layout is None or not dropout.is_active(keys):
+        dropped: Tensor = dropout(x, keys)
+        return dropped
+    return layout.unpad(dropout(layout.pad(x), keys))

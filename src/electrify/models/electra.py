@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from electrify.models import limits
-from electrify.models.attention import Mask, attention_mask
+from electrify.models.attention import Mask, attention_mask, choose_layout
 from electrify.models.blocks import gate_heads, linear_gelu, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import match_keys, truncated_normal
@@ -129,7 +129,7 @@ class ElectraModel(nn.Module):
                 match_keys(part.query.weight, part.key.weight, num_heads=part.num_heads, score=score)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return the hidden states of the last layer, (B, T, H).
+        """Return the hidden states of the last layer, (B, T, H); what stands at padding means nothing.
 
         Raises:
             ValueError: If a row is longer than `max_position_embeddings`.
@@ -138,19 +138,24 @@ class ElectraModel(nn.Module):
         if self.embeddings_project is not None:
             hidden = self.embeddings_project(hidden)  # (B, T, H)
         config = self.config
-        head_size = config.hidden_size // config.num_attention_heads
+        heads = {
+            "num_heads": config.num_attention_heads,
+            "head_size": config.hidden_size // config.num_attention_heads,
+        }
         bias = self.encoder.relative_bias
+        layout = None if bias is not None else choose_layout(inputs, hidden, **heads)
         mask = attention_mask(
             inputs,
             hidden,
-            num_heads=config.num_attention_heads,
-            head_size=head_size,
+            **heads,
             drop_prob=config.attention_probs_dropout_prob,
             added=None if bias is None else bias(inputs.input_ids.shape[1]),
+            layout=layout,
         )
+        hidden = hidden if layout is None else layout.unpad(hidden)
         for index, layer in enumerate(self.encoder.layer):
             hidden = layer(hidden, mask, layer_keys(inputs.dropout_keys, index))
-        return hidden
+        return hidden if layout is None else layout.pad(hidden)
 
 
 def initialize_electra(module: nn.Module, config: ElectraConfig) -> None:
@@ -206,7 +211,7 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
         hidden = self.attention(hidden, mask, keys)
-        result: Tensor = self.output(self.intermediate(hidden), hidden, keys)
+        result: Tensor = self.output(self.intermediate(hidden), hidden, mask, keys)
         return result
 
 
@@ -217,7 +222,7 @@ class _Attention(nn.Module):
         self.output = _Output(config.hidden_size, config, site=_ATTENTION_OUTPUT_SITE)
 
     def forward(self, hidden: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
-        result: Tensor = self.output(self.self(hidden, mask, keys), hidden, keys)
+        result: Tensor = self.output(self.self(hidden, mask, keys), hidden, mask, keys)
         return result
 
 
@@ -257,5 +262,7 @@ class _Output(nn.Module):
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.hidden_dropout_prob, site)
 
-    def forward(self, hidden: Tensor, residual: Tensor, keys: Tensor | None) -> Tensor:
-        return project_add_norm(hidden, self.dense, residual, self.LayerNorm, dropout=self.dropout, keys=keys)[0]
+    def forward(self, hidden: Tensor, residual: Tensor, mask: Mask, keys: Tensor | None) -> Tensor:
+        return project_add_norm(
+            hidden, self.dense, residual, self.LayerNorm, dropout=self.dropout, keys=keys, layout=mask.layout
+        )[0]

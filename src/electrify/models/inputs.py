@@ -28,6 +28,8 @@ class Inputs:
     """One key a row, (B,) int64, from `electrify.noise`; None means no dropout, whatever `train()` and `eval()` say."""
     causal: Tensor | bool = False
     """Whether tokens look only at themselves and what stands before them; (B,) bool to say so for each row."""
+    keeps_padding: bool = False
+    """Whether layers see padding where compiled kernels would leave it out: for whoever reads what layers hand on."""
 
     def __post_init__(self) -> None:
         if self.input_ids.dim() != 2:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from electrify.errors import ConfigError
+from electrify.kernels.unpadded import Unpadded
 from electrify.models import limits
-from electrify.models.attention import Mask, Rotation, attention_mask
+from electrify.models.attention import Mask, Rotation, attention_mask, choose_layout
 from electrify.models.blocks import gate_heads, gated_gelu, linear, project_add_norm, self_attention
 from electrify.models.dropout import Dropout, layer_keys
 from electrify.models.initialization import match_keys, truncated_normal
@@ -169,17 +170,20 @@ class ModernBertModel(nn.Module):
                 match_keys(queries, keys, num_heads=part.num_heads, score=score)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Return the hidden states behind the last norm, (B, T, H)."""
+        """Return the hidden states behind the last norm, (B, T, H); what stands at padding means nothing."""
         config, num_tokens = self.config, inputs.input_ids.shape[1]
         hidden: Tensor = self.embeddings(inputs)
-        head_size, window = config.hidden_size // config.num_attention_heads, config.local_attention // 2
+        num_heads, window = config.num_attention_heads, config.local_attention // 2
+        head_size = config.hidden_size // num_heads
+        layout = choose_layout(inputs, hidden, num_heads=num_heads, head_size=head_size)
         mask_of = partial(
             attention_mask,
             inputs,
             hidden,
-            num_heads=config.num_attention_heads,
+            num_heads=num_heads,
             head_size=head_size,
             drop_prob=config.attention_dropout,
+            layout=layout,
         )
         masks = {FULL: mask_of(), SLIDING: mask_of(window=window)}
         rotations = {
@@ -188,11 +192,12 @@ class ModernBertModel(nn.Module):
         }
         # Each layer norms the stream for the one that follows it, as adding and norming are one pass.
         norms = [*(layer.attn_norm for layer in list(self.layers)[1:]), self.final_norm]
+        hidden = hidden if layout is None else layout.unpad(hidden)
         normed = hidden
         for index, (layer, kind, norm) in enumerate(zip(self.layers, config.attention_types, norms, strict=True)):
             keys = layer_keys(inputs.dropout_keys, index)
             normed, hidden = layer(normed, hidden, norm, rotations[kind], masks[kind], keys)
-        return normed
+        return normed if layout is None else layout.pad(normed)
 
     def _initialize(self) -> None:
         config = self.config
@@ -257,9 +262,10 @@ class _Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         context = self.attn(normed, turn, mask, keys)
         normed, stream = project_add_norm(
-            context, self.attn.Wo, stream, self.mlp_norm, dropout=self.attn.out_drop, keys=keys
+            context, self.attn.Wo, stream, self.mlp_norm, dropout=self.attn.out_drop, keys=keys, layout=mask.layout
         )
-        return project_add_norm(self.mlp(normed, keys), self.mlp.Wo, stream, after, dropout=None, keys=keys)
+        inner = self.mlp(normed, keys, mask.layout)
+        return project_add_norm(inner, self.mlp.Wo, stream, after, dropout=None, keys=keys, layout=mask.layout)
 
 
 class _Attention(nn.Module):
@@ -296,6 +302,6 @@ class _FeedForward(nn.Module):
         self.Wo = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.drop = Dropout(config.mlp_dropout, _FEED_FORWARD_SITE)
 
-    def forward(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, keys: Tensor | None, layout: Unpadded | None) -> Tensor:
         """Return what `Wo` projects, (B, T, F)."""
-        return gated_gelu(linear(hidden, self.Wi), self.drop, keys)
+        return gated_gelu(linear(hidden, self.Wi), self.drop, keys, layout)

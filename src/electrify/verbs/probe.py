@@ -4,7 +4,7 @@ Cheap, because the encoder runs once and nothing of it learns, so pre-trained mo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -134,7 +134,7 @@ def layer_states(body: Body, encoded: Encoded, place: Place, *, pooling: str) ->
             for units in split_units(encoded.features, order, max_units=None, max_tokens=_TOKENS_AT_ONCE):
                 seen.clear()
                 batch = make_batch(encoded, units, place)
-                body(batch.inputs)
+                body(replace(batch.inputs, keeps_padding=True))  # what layers hand on is read by rows
                 for values, hidden in zip(result, seen, strict=True):
                     values[units] = _pool(hidden.float(), batch.inputs.attention_mask, pooling).cpu().numpy()
     finally:

@@ -116,12 +116,13 @@ void gelu_backward_bf16(const bf16* out_grad, const bf16* x, const float* bias, 
 }
 
 // out = dropout(gelu(values) · gate), where a token of x holds `size` values and then `size` gates
-void gated_gelu_bf16(const bf16* x, const int64_t* keys, long site, double drop_prob, bf16* out, long rows, long tokens,
-                     long size, int threads) {
+void gated_gelu_bf16(const bf16* x, const int64_t* keys, long site, double drop_prob, const int64_t* places, long tokens,
+                     bf16* out, long count, long size, int threads) {
+    const Lines lines{places, tokens};
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long token = 0; token < rows * tokens; token++) {
-        const Keep keep(keys, token / tokens, site, drop_prob);
-        const uint32_t first = static_cast<uint32_t>(token % tokens) << 13;
+    for (long token = 0; token < count; token++) {
+        const Keep keep(keys, lines.row(token), site, drop_prob);
+        const uint32_t first = lines.first(token);
         const bf16 *values = x + token * 2 * size, *gate = values + size;
         each_vector(keep, first, size, [&](long i, __mmask16 kept) {
             const __m512 product = _mm512_mul_ps(gelu(load(values + i)), load(gate + i));
@@ -131,11 +132,12 @@ void gated_gelu_bf16(const bf16* x, const int64_t* keys, long site, double drop_
 }
 
 void gated_gelu_backward_bf16(const bf16* out_grad, const bf16* x, const int64_t* keys, long site, double drop_prob,
-                              bf16* x_grad, long rows, long tokens, long size, int threads) {
+                              const int64_t* places, long tokens, bf16* x_grad, long count, long size, int threads) {
+    const Lines lines{places, tokens};
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long token = 0; token < rows * tokens; token++) {
-        const Keep keep(keys, token / tokens, site, drop_prob);
-        const uint32_t first = static_cast<uint32_t>(token % tokens) << 13;
+    for (long token = 0; token < count; token++) {
+        const Keep keep(keys, lines.row(token), site, drop_prob);
+        const uint32_t first = lines.first(token);
         const bf16 *values = x + token * 2 * size, *gate = values + size;
         each_vector(keep, first, size, [&](long i, __mmask16 kept) {
             const __m512 value = load(values + i), size_of_it = _mm512_abs_ps(value);

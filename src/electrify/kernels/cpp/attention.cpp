@@ -31,35 +31,40 @@ extern "C" struct AttentionArguments {
     const int32_t* segments;  // (B, T): tokens look only at their like; or null
     const int64_t* keys;      // (B) or null
     bf16* context;            // (B, T, A, D)
-    float* log_sums;          // (B, A, T), to the base of 2
+    float* log_sums;          // (B, T, A), to the base of 2
     const bf16* context_grad;  // backward only, as the three below
     bf16* qkv_grad;
     float* bias_grad;  // (3, A, D) or null
     int threads;
     const uint8_t* causal;  // (B): whether tokens look only at themselves and before; or null
+    const int64_t* begins;  // (B + 1): where rows begin and the last ends, of T tokens at most; or null, all have T
 };
 
 namespace {
 
 using Arguments = AttentionArguments;
 
+inline long begin_of(const Arguments& of, long row) { return of.begins ? of.begins[row] : row * of.tokens; }
+
 // One head of one row: its matrices as the products need them.
 struct Head {
     const Arguments& of;
-    const long row, head, size, tokens, padded;  // padded: tokens, rounded up to whole vectors
+    const long row, head, size;
+    const long first, tokens, padded;  // where the row begins; its tokens; the same, rounded up to whole vectors
     const float scale;
     const int32_t* segments;
     const bool causal;
 
     Head(const Arguments& arguments, long item)
         : of(arguments), row(item / arguments.heads), head(item % arguments.heads), size(arguments.head_size),
-          tokens(arguments.tokens), padded(round_up(arguments.tokens)),
+          first(begin_of(arguments, row)), tokens(begin_of(arguments, row + 1) - first), padded(round_up(tokens)),
           scale(1.0f / std::sqrt(static_cast<float>(arguments.head_size))),
-          segments(arguments.segments ? arguments.segments + row * arguments.tokens : nullptr),
+          segments(arguments.segments ? arguments.segments + first : nullptr),
           causal(arguments.causal && arguments.causal[row]) {}
 
-    long joint(long part, long token) const { return (((row * tokens + token) * 3 + part) * of.heads + head) * size; }
-    long single(long token) const { return ((row * tokens + token) * of.heads + head) * size; }
+    long joint(long part, long token) const { return (((first + token) * 3 + part) * of.heads + head) * size; }
+    long single(long token) const { return ((first + token) * of.heads + head) * size; }
+    float& log_sum(long token) const { return of.log_sums[(first + token) * of.heads + head]; }
 
     // Asks the memory for a share of what will be read and, backward, written for this head. A head's lines lie as far
     // apart as a token is wide, which the processor does not foresee: without this it waits for a third of the time.
@@ -248,23 +253,24 @@ auto choose_backward(bool is_masked, bool drops) {
 }
 
 void forward(const Arguments& of, long first, long last) {
-    const long size = of.head_size, padded = round_up(of.tokens);
-    const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), probabilities(QUERIES * padded);
-    const Buffer<uint32_t> keys(padded * size / 2), values(padded * size / 2);
-    const Buffer<float> scores(QUERIES * padded), out(QUERIES * size);
-    matrix.clear(padded * size), queries.clear(QUERIES * size);  // rows past the last token are zero, or at least finite
+    const long size = of.head_size, most = round_up(of.tokens);
+    const Buffer<bf16> matrix(most * size), queries(QUERIES * size), probabilities(QUERIES * most);
+    const Buffer<uint32_t> keys(most * size / 2), values(most * size / 2);
+    const Buffer<float> scores(QUERIES * most), out(QUERIES * size);
+    matrix.clear(most * size), queries.clear(QUERIES * size);  // rows past the last token are zero, or at least finite
     for (long item = first; item < last; item++) {
         const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
-        head.read(1, 0, of.tokens, matrix);
+        const long padded = head.padded;
+        head.read(1, 0, head.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
-        head.read(2, 0, of.tokens, matrix);
+        head.read(2, 0, head.tokens, matrix);
         pair_rows(matrix, padded, size, values);
-        for (long from = 0; from < of.tokens; from += QUERIES) {
-            const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
+        for (long from = 0; from < head.tokens; from += QUERIES) {
+            const long to = std::min(from + QUERIES, head.tokens), count = round_up(to - from);
             long begin, end;
             head.range(from, to, begin, end);
-            next.expect(from / QUERIES, (of.tokens + QUERIES - 1) / QUERIES);
+            next.expect(from / QUERIES, (head.tokens + QUERIES - 1) / QUERIES);
             head.read(0, from, QUERIES, queries);
             multiply(pairs(queries), size / 2, 1, keys + begin, padded, count, end - begin, size / 2, scores, padded,
                      false);
@@ -274,7 +280,7 @@ void forward(const Arguments& of, long first, long last) {
                 float* line = scores + i * padded - begin;
                 bf16* result = probabilities + i * padded - begin;
                 const float log_sum = softmax(head, keep, from + i, begin, end, line, result, inverse[i]);
-                of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i] = log_sum;
+                head.log_sum(from + i) = log_sum;
             }
             multiply(pairs(probabilities), padded / 2, 1, values + begin / 2 * size, size, count, size,
                      (end - begin) / 2, out, size, false);
@@ -287,30 +293,31 @@ void forward(const Arguments& of, long first, long last) {
 }
 
 void backward(const Arguments& of, long first, long last, float* bias_sum) {
-    const long size = of.head_size, padded = round_up(of.tokens);
-    const Buffer<bf16> matrix(padded * size), queries(QUERIES * size), gradients(QUERIES * size);
-    const Buffer<uint32_t> keys(padded * size / 2), key_rows(padded * size / 2), values(padded * size / 2);
+    const long size = of.head_size, most = round_up(of.tokens);
+    const Buffer<bf16> matrix(most * size), queries(QUERIES * size), gradients(QUERIES * size);
+    const Buffer<uint32_t> keys(most * size / 2), key_rows(most * size / 2), values(most * size / 2);
     const Buffer<uint32_t> query_rows(QUERIES * size / 2), gradient_rows(QUERIES * size / 2);
-    const Buffer<float> scores(QUERIES * padded), slopes(QUERIES * padded), out(QUERIES * size);
-    const Buffer<bf16> score_grad(QUERIES * padded);
-    const Buffer<uint32_t> weight_pairs(QUERIES / 2 * padded), score_pairs(QUERIES / 2 * padded);
-    const Buffer<float> key_grad(padded * size), value_grad(padded * size);
-    matrix.clear(padded * size), queries.clear(QUERIES * size), gradients.clear(QUERIES * size);
+    const Buffer<float> scores(QUERIES * most), slopes(QUERIES * most), out(QUERIES * size);
+    const Buffer<bf16> score_grad(QUERIES * most);
+    const Buffer<uint32_t> weight_pairs(QUERIES / 2 * most), score_pairs(QUERIES / 2 * most);
+    const Buffer<float> key_grad(most * size), value_grad(most * size);
+    matrix.clear(most * size), queries.clear(QUERIES * size), gradients.clear(QUERIES * size);
     for (long item = first; item < last; item++) {
         const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
-        head.read(1, 0, of.tokens, matrix);
+        const long padded = head.padded;
+        head.read(1, 0, head.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
         pair_rows(matrix, padded, size, key_rows);
-        head.read(2, 0, of.tokens, matrix);
+        head.read(2, 0, head.tokens, matrix);
         transpose(pairs(matrix), padded, size / 2, values);
         key_grad.clear(padded * size);
         value_grad.clear(padded * size);
-        for (long from = 0; from < of.tokens; from += QUERIES) {
-            const long to = std::min(from + QUERIES, of.tokens), count = round_up(to - from);
+        for (long from = 0; from < head.tokens; from += QUERIES) {
+            const long to = std::min(from + QUERIES, head.tokens), count = round_up(to - from);
             long begin, end;
             head.range(from, to, begin, end);
-            next.expect(from / QUERIES, (of.tokens + QUERIES - 1) / QUERIES);
+            next.expect(from / QUERIES, (head.tokens + QUERIES - 1) / QUERIES);
             if (to - from < count) gradients.clear(QUERIES * size);
             head.read(0, from, QUERIES, queries);
             float inner[QUERIES] = {}, log_sum[QUERIES];
@@ -321,7 +328,7 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
                 for (long d = 0; d < size; d += LANES) sum = _mm512_fmadd_ps(load(gradient + d), load(value + d), sum);
                 std::memcpy(gradients + i * size, gradient, sizeof(bf16) * size);
                 inner[i] = _mm512_reduce_add_ps(sum);
-                log_sum[i] = of.log_sums[(head.row * of.heads + head.head) * of.tokens + from + i];
+                log_sum[i] = head.log_sum(from + i);
             }
             pair_rows(queries, count, size, query_rows);
             pair_rows(gradients, count, size, gradient_rows);
@@ -340,9 +347,19 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
                      (end - begin) / 2, out, size, false);
             head.write(0, from, QUERIES, out, bias_sum);
         }
-        head.write(1, 0, of.tokens, key_grad, bias_sum);
-        head.write(2, 0, of.tokens, value_grad, bias_sum);
+        head.write(1, 0, head.tokens, key_grad, bias_sum);
+        head.write(2, 0, head.tokens, value_grad, bias_sum);
     }
+}
+
+// The first heads of the first rows that hold so large a part of all tokens, as items of `Head`.
+long first_item(const Arguments& of, long part) {
+    if (!of.begins) return of.rows * of.heads * part / of.threads;
+    if (part == of.threads) return of.rows * of.heads;
+    const long wanted = of.begins[of.rows] * of.heads * part / of.threads;
+    const long row = std::upper_bound(of.begins, of.begins + of.rows, wanted / of.heads) - of.begins - 1;
+    const long tokens = begin_of(of, row + 1) - begin_of(of, row);
+    return row * of.heads + (tokens ? (wanted - begin_of(of, row) * of.heads) / tokens : 0);
 }
 
 }  // namespace
@@ -350,18 +367,16 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
 extern "C" {
 
 void attention_bf16(const AttentionArguments* of) {
-    const long items = of->rows * of->heads;
 #pragma omp parallel for schedule(static) num_threads(of->threads)
-    for (long part = 0; part < of->threads; part++)
-        forward(*of, items * part / of->threads, items * (part + 1) / of->threads);
+    for (long part = 0; part < of->threads; part++) forward(*of, first_item(*of, part), first_item(*of, part + 1));
 }
 
 void attention_backward_bf16(const AttentionArguments* of) {
-    const long items = of->rows * of->heads, width = 3 * of->heads * of->head_size;
+    const long width = 3 * of->heads * of->head_size;
     std::vector<float> partial(static_cast<size_t>(of->threads) * width, 0.0f);
 #pragma omp parallel for schedule(static) num_threads(of->threads)
     for (long part = 0; part < of->threads; part++)
-        backward(*of, items * part / of->threads, items * (part + 1) / of->threads, partial.data() + part * width);
+        backward(*of, first_item(*of, part), first_item(*of, part + 1), partial.data() + part * width);
     if (!of->bias_grad) return;
     std::memset(of->bias_grad, 0, sizeof(float) * width);
     for (int part = 0; part < of->threads; part++)

@@ -83,6 +83,16 @@ struct Keep {
     __m512 apply(__m512 x, __mmask16 kept) const { return _mm512_maskz_mul_ps(kept, x, _mm512_set1_ps(scale)); }
 };
 
+// Where the tokens stand that a kernel works on, for rows of `tokens` each: all of them, or those that `places` names.
+struct Lines {
+    const int64_t* places;  // counted through all rows; or null
+    long tokens;
+
+    long place(long line) const { return places ? places[line] : line; }
+    long row(long line) const { return place(line) / tokens; }
+    uint32_t first(long line) const { return static_cast<uint32_t>(place(line) % tokens) << 13; }  // number for `Keep`
+};
+
 // Calls work(i, kept) for each vector of a line of `size` neighbours, a multiple of 16; `first` numbers the first of them.
 template <typename Work>
 static inline void each_vector(const Keep& keep, uint32_t first, long size, Work work) {

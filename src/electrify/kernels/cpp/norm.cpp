@@ -10,12 +10,12 @@ namespace {
 
 template <typename Z>
 void forward(const bf16* x, const float* bias, const Z* residual, const float* weight, const float* norm_bias,
-             float epsilon, const int64_t* keys, long site, double drop_prob, long rows, long tokens, long size, Z* z,
+             float epsilon, const int64_t* keys, long site, double drop_prob, Lines lines, long count, long size, Z* z,
              bf16* out, float* mean, float* scale, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (long token = 0; token < rows * tokens; token++) {
-        const Keep keep(keys, token / tokens, site, drop_prob);
-        const uint32_t first = static_cast<uint32_t>(token % tokens) << 13;
+    for (long token = 0; token < count; token++) {
+        const Keep keep(keys, lines.row(token), site, drop_prob);
+        const uint32_t first = lines.first(token);
         const long at = token * size;
         __m512 sum = _mm512_setzero_ps();
         each_vector(keep, first, size, [&](long i, __mmask16 kept) {
@@ -45,17 +45,17 @@ void forward(const bf16* x, const float* bias, const Z* residual, const float* w
 
 template <typename Z>
 void backward(const bf16* out_grad, const Z* z_grad, const Z* z, const float* weight, const float* mean,
-              const float* scale, const int64_t* keys, long site, double drop_prob, long rows, long tokens, long size,
+              const float* scale, const int64_t* keys, long site, double drop_prob, Lines lines, long count, long size,
               Z* residual_grad, bf16* x_grad, float* sums, int threads) {
     std::vector<float> partial(static_cast<size_t>(threads) * 3 * size, 0.0f);  // of weight, norm bias, bias
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long part = 0; part < threads; part++) {
         float* weight_sum = partial.data() + part * 3 * size;
         float *offset_sum = weight_sum + size, *bias_sum = offset_sum + size;
-        const long begin = rows * tokens * part / threads, end = rows * tokens * (part + 1) / threads;
+        const long begin = count * part / threads, end = count * (part + 1) / threads;
         for (long token = begin; token < end; token++) {
-            const Keep keep(keys, token / tokens, site, drop_prob);
-            const uint32_t first = static_cast<uint32_t>(token % tokens) << 13;
+            const Keep keep(keys, lines.row(token), site, drop_prob);
+            const uint32_t first = lines.first(token);
             const long at = token * size;
             const __m512 centre = _mm512_set1_ps(mean[token]), factor = _mm512_set1_ps(scale[token]);
             __m512 sum = _mm512_setzero_ps(), projection = _mm512_setzero_ps();
@@ -93,16 +93,16 @@ extern "C" {
 
 #define FORWARD(NAME, Z)                                                                                              \
     void NAME(const bf16* x, const float* bias, const Z* residual, const float* weight, const float* norm_bias,       \
-              float epsilon, const int64_t* keys, long site, double drop_prob, long rows, long tokens, long size,     \
-              Z* z, bf16* out, float* mean, float* scale, int threads) {                                              \
-        forward<Z>(x, bias, residual, weight, norm_bias, epsilon, keys, site, drop_prob, rows, tokens, size, z, out,  \
-                   mean, scale, threads);                                                                             \
+              float epsilon, const int64_t* keys, long site, double drop_prob, const int64_t* places, long tokens,    \
+              long count, long size, Z* z, bf16* out, float* mean, float* scale, int threads) {                       \
+        forward<Z>(x, bias, residual, weight, norm_bias, epsilon, keys, site, drop_prob, {places, tokens}, count,     \
+                   size, z, out, mean, scale, threads);                                                               \
     }
 #define BACKWARD(NAME, Z)                                                                                             \
     void NAME(const bf16* out_grad, const Z* z_grad, const Z* z, const float* weight, const float* mean,              \
-              const float* scale, const int64_t* keys, long site, double drop_prob, long rows, long tokens,           \
-              long size, Z* residual_grad, bf16* x_grad, float* sums, int threads) {                                  \
-        backward<Z>(out_grad, z_grad, z, weight, mean, scale, keys, site, drop_prob, rows, tokens, size,              \
+              const float* scale, const int64_t* keys, long site, double drop_prob, const int64_t* places,            \
+              long tokens, long count, long size, Z* residual_grad, bf16* x_grad, float* sums, int threads) {         \
+        backward<Z>(out_grad, z_grad, z, weight, mean, scale, keys, site, drop_prob, {places, tokens}, count, size,   \
                     residual_grad, x_grad, sums, threads);                                                            \
     }
 
