@@ -150,6 +150,12 @@ def test_lines_behind_a_record_that_is_skipped_keep_their_numbers(tmp_path: Path
     assert f"1 broken row ({path}:43" in rejects.describe()
 
 
+def test_other_readers_of_csv_keep_their_limit_of_a_field(tmp_path: Path) -> None:
+    path, limit = write(tmp_path / "a.csv", b"text\ngood\nfine\n"), csv.field_size_limit()
+    for _ in read_documents([path], SourceOptions(max_document_bytes=50), Rejects(0.0)):
+        assert csv.field_size_limit() == limit
+
+
 def test_a_quote_that_is_never_closed_ends_with_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", b'text\ngood\n"' + b"a line\n" * 40)
     documents, rejects = read(path, max_document_bytes=50)

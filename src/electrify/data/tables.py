@@ -110,8 +110,8 @@ def read_table(
     header: Sequence[str] | None = names or None
     while True:
         number = lines.number + 1
-        csv.field_size_limit(max_bytes)  # the limit is one for the whole process, so it is set where it is needed
         lines.num_bytes = 0
+        limit = csv.field_size_limit(max_bytes)  # one for the whole process: other readers keep theirs
         try:
             row = next(reader)
         except StopIteration:
@@ -123,6 +123,8 @@ def read_table(
         except csv.Error as problem:
             rejects.add(BROKEN_ROW, f"{source.path}:{number}", str(problem))
             continue
+        finally:
+            csv.field_size_limit(limit)
         if header is None:
             check_columns(source, row, columns)
             header = row
