@@ -104,6 +104,18 @@ def test_one_label_of_transformers_is_a_number(electra_run: Path, tmp_path: Path
     assert found[0] != pytest.approx(found[1], abs=1e-3)
 
 
+def test_several_numbers_at_once_are_refused(electra_run: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(electra_run / "discriminator")
+    sizes = {"embedding_size": 8, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    settings = transformers.ElectraConfig(
+        vocab_size=tokenizer.vocab_size, num_hidden_layers=1, num_labels=3, problem_type="regression", **sizes
+    )
+    transformers.ElectraForSequenceClassification(settings).save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    with pytest.raises(CheckpointError, match=r"predicts 3 numbers at once .*electrify finetune"):
+        predict(tmp_path, texts("the cat"))
+
+
 @pytest.mark.parametrize("role", ["discriminator", "generator"])
 def test_folder_without_a_classifier_is_an_error(role: str, electra_run: Path, modernbert_run: Path) -> None:
     for run in (electra_run, modernbert_run):

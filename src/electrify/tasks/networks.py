@@ -15,6 +15,7 @@ from electrify.models.heads import AnyConfig, TaskNetwork
 from electrify.models.intent_heads import ElectraForIntentAndSlots, ModernBertForIntentAndSlots
 from electrify.models.modernbert import ModernBertConfig
 from electrify.models.modernbert_heads import ModernBertForSequenceClassification, ModernBertForTokenClassification
+from electrify.models.published import describe_network
 from electrify.models.question_heads import (
     ElectraForJointQuestionAnswering,
     ElectraForQuestionAnswering,
@@ -108,7 +109,8 @@ def load_network(folder: Path, head: Head, *, job: str) -> TaskNetwork:
     saved = saved_network(folder)
     if saved is not network_type:  # other heads may have the same names
         raise CheckpointError(
-            f"{folder}: holds {saved.__name__}, not a network for {job}. Make one of it with `electrify finetune`."
+            f"{folder}: holds {describe_network(saved)}, not a network for {job}. "
+            "Make one of it with `electrify finetune`."
         )
     return load_model(folder, network_type)
 

@@ -84,6 +84,11 @@ def open_finetuned(folder: str | Path) -> Finetuned:
     config = _config_of(path, ours)
     state = ours.get("state", {})
     labels = _labels(settings)
+    if kind == regression.KIND and len(labels) > 1:
+        raise CheckpointError(
+            f"{path}: predicts {len(labels)} numbers at once, where regression here has one. "
+            "Fine-tune a network for each with `electrify finetune`."
+        )
     task = restore_task(str(kind), labels, config, state if isinstance(state, dict) else {})
     network = load_network(path, task.head, job=str(kind))
     limit = read_config(path).max_position_embeddings
