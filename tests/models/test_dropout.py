@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from electrify.models.dropout import Dropout, layer_keys
-from electrify.noise import row_keys
+from electrify.noise import LAYERS, fold, row_keys
 
 
 def keys(num_rows: int, *, step: int = 0):
@@ -51,8 +51,8 @@ def test_gradient_is_zero_where_dropped_and_scaled_elsewhere():
     [
         ((0, keys(8)), (1, keys(8))),
         ((0, keys(8)), (0, keys(8, step=1))),
-        ((0, layer_keys(keys(8), 0)), (0, layer_keys(keys(8), 1))),
-        ((0, keys(8)), (0, layer_keys(keys(8), 0))),
+        ((0, layer_keys(keys(8), 2)[0]), (0, layer_keys(keys(8), 2)[1])),
+        ((0, keys(8)), (0, layer_keys(keys(8), 1)[0])),
     ],
     ids=["sites", "steps", "layers", "inside and outside of a layer"],
 )
@@ -71,3 +71,11 @@ def test_rows_drop_independently_and_do_not_depend_on_their_batch():
 
 def test_type_of_the_input_is_kept():
     assert Dropout(0.5, site=0)(torch.ones(2, 4, dtype=torch.bfloat16), keys(2)).dtype == torch.bfloat16
+
+
+def test_keys_of_a_layer_do_not_depend_on_the_number_of_layers():
+    expected = [fold(fold(keys(8), LAYERS), layer) for layer in range(5)]
+    for num_layers in (1, 5):
+        for found, one in zip(layer_keys(keys(8), num_layers), expected, strict=False):
+            assert torch.equal(found, one)
+    assert layer_keys(None, 2) == [None, None]

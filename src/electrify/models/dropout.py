@@ -48,14 +48,20 @@ class Dropout(nn.Module):
         return f"p={self.p}, site={self.site}"
 
 
-def layer_keys(keys: Tensor | None, layer: int) -> Tensor | None:
-    """Derive the keys of one layer, so that all layers can use the same few site numbers.
+def layer_keys(keys: Tensor | None, num_layers: int) -> list[Tensor] | list[None]:
+    """Derive the keys of each layer, so that all layers can use the same few site numbers.
 
     With the layer in the keys and not in the module, layers differ in nothing but their parameters, and one compiled
     layer serves for all.
 
     Args:
         keys: Keys of the rows, (B,) int64, or None for no dropout.
-        layer: Number of the layer.
+        num_layers: L.
+
+    Returns:
+        L times (B,) int64, or L times None.
     """
-    return None if keys is None else fold(fold(keys, LAYERS), layer)
+    if keys is None:
+        return [None] * num_layers
+    numbers = torch.arange(num_layers, device=keys.device)[:, None]
+    return list(fold(fold(keys, LAYERS), numbers).unbind(0))

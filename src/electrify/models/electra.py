@@ -153,8 +153,8 @@ class ElectraModel(nn.Module):
             layout=layout,
         )
         hidden = hidden if layout is None else layout.unpad(hidden)
-        for index, layer in enumerate(self.encoder.layer):
-            hidden = layer(hidden, mask, layer_keys(inputs.dropout_keys, index))
+        for layer, keys in zip(self.encoder.layer, layer_keys(inputs.dropout_keys, len(self.blocks)), strict=True):
+            hidden = layer(hidden, mask, keys)
         return hidden if layout is None else layout.pad(hidden)
 
 

@@ -194,8 +194,8 @@ class ModernBertModel(nn.Module):
         norms = [*(layer.attn_norm for layer in list(self.layers)[1:]), self.final_norm]
         hidden = hidden if layout is None else layout.unpad(hidden)
         normed = hidden
-        for index, (layer, kind, norm) in enumerate(zip(self.layers, config.attention_types, norms, strict=True)):
-            keys = layer_keys(inputs.dropout_keys, index)
+        all_keys = layer_keys(inputs.dropout_keys, len(norms))
+        for layer, kind, norm, keys in zip(self.layers, config.attention_types, norms, all_keys, strict=True):
             normed, hidden = layer(normed, hidden, norm, rotations[kind], masks[kind], keys)
         return normed if layout is None else layout.pad(normed)
 

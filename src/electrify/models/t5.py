@@ -104,8 +104,8 @@ class T5Stack(nn.Module):
         hidden: Tensor = self.embedding_drop(embedded, keys)
         mask = inputs.attention_bias(score_dtype(hidden))
         bias: Tensor | None = None
-        for index, block in enumerate(self.block):
-            hidden, bias = block(hidden, bias, mask, read, layer_keys(keys, index))
+        for block, block_keys in zip(self.block, layer_keys(keys, len(self.block)), strict=True):
+            hidden, bias = block(hidden, bias, mask, read, block_keys)
         normed: Tensor = self.final_drop(self.final_layer_norm(hidden), keys)
         return normed
 

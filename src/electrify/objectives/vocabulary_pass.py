@@ -247,8 +247,9 @@ class _PredictTokens(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        # In place, as one of them is of the table's size; autograd refuses to come here a second time.
         scaled = (
-            None if tensor is None else (tensor * gradients[0]).to(dtype)
+            None if tensor is None else tensor.mul_(gradients[0]).to(dtype)
             for tensor, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return *scaled, None, None, None, None, None

@@ -86,7 +86,8 @@ class TrainingStep:
 
     def compute(self, step: int, *, with_figures: bool = False) -> StepResult:
         """Compute the clipped gradients of a step; see `take`. Then call `apply` or `drop`."""
-        self._objective.train()  # before rows are prepared: masks may depend on it
+        if not self._objective.training:  # before rows are prepared: masks may depend on it
+            self._objective.train()
         batches = self._batches.of_step(step)
         totals, num_tokens = self._count(batches)
         sums: dict[str, Tensor] = {}
