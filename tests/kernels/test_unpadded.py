@@ -107,25 +107,22 @@ def test_layers_do_leave_padding_out():
         body(replace(inputs, keeps_padding=True))
         with kernels.disabled():
             body(inputs)
-    assert seen == [(128, 64), (2, 96, 64), (2, 96, 64)]
+    assert seen == [(100, 64), (2, 96, 64), (2, 96, 64)]
     assert hidden.shape == (2, 96, 64)
 
 
 @given(lengths=st.lists(st.integers(0, 50), min_size=1, max_size=9), spare=st.integers(0, 40))
-def test_every_real_token_and_whole_beginnings_of_rows_are_kept(lengths, spare):
+def test_the_real_tokens_are_kept_and_no_others(lengths, spare):
     tokens = max(1, max(lengths) + spare)
     is_real = real(lengths, tokens)
     layout = leave_out(is_real)
     if layout is None:
-        assert -(-sum(lengths) // 32) * 32 >= len(lengths) * tokens
+        assert is_real.all()
         return
-    kept = torch.zeros(len(lengths) * tokens, dtype=torch.bool).index_fill(0, layout.places, True).view_as(is_real)
-    assert not (is_real & ~kept).any()
-    assert torch.equal(kept, real(layout.begins.diff().tolist(), tokens))
-    assert len(layout.places) % 32 == 0
-    assert len(layout.places) < sum(lengths) + 32
     x = torch.randn(len(lengths), tokens, 3)
-    assert torch.equal(layout.pad(layout.unpad(x)), x * kept[..., None])
+    assert torch.equal(layout.unpad(x), x[is_real])
+    assert torch.equal(layout.pad(layout.unpad(x)), x * is_real[..., None])
+    assert layout.begins.diff().tolist() == lengths
 
 
 def test_padding_before_tokens_is_not_left_out():
@@ -138,4 +135,4 @@ def test_gradients_go_to_the_tokens_that_are_kept():
     assert layout is not None
     x = torch.randn(2, 50, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layout.unpad, x)
-    assert torch.autograd.gradcheck(layout.pad, torch.randn(64, 3, dtype=torch.float64, requires_grad=True))
+    assert torch.autograd.gradcheck(layout.pad, torch.randn(43, 3, dtype=torch.float64, requires_grad=True))

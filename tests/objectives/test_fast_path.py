@@ -30,7 +30,8 @@ def take(rtd: ReplacedTokenDetection, dtype: torch.dtype, *, seed: int) -> tuple
     ids = torch.randint(5, 500, (4, 40), generator=torch.Generator().manual_seed(seed))
     documents = (torch.arange(40) >= 25).long().expand(4, 40)
     lengths = torch.tensor([40, 40, 33, 40])
-    inputs = Inputs(ids, torch.arange(40) < lengths[:, None], document_ids=documents)
+    is_real = torch.arange(40) < lengths[:, None]
+    inputs = Inputs(ids.masked_fill(~is_real, 0), is_real, document_ids=documents)  # padding is never masked
     rtd.train()
     rtd.zero_grad()
     batch = rtd.prepare(inputs, row_keys(seed, 1, torch.arange(4)))

@@ -7,13 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MULTIPLE = 32
-"""So many tokens more or less are worth no other size: torch prepares its products anew for each."""
-
 
 @dataclass(frozen=True, slots=True)
 class Unpadded:
-    """Where N tokens stand in B rows of T: the first of each row, all real ones among them."""
+    """Where the N real tokens stand in B rows of T: at the beginning of each."""
 
     places: Tensor
     """(N,) int64, counted through all rows."""
@@ -41,25 +38,18 @@ class Unpadded:
 def leave_out(attention_mask: Tensor) -> Unpadded | None:
     """Return what is left of rows without their padding.
 
-    A little padding stays where it makes N a multiple of 32.
-
     Args:
         attention_mask: Where real tokens are, (B, T) bool.
 
     Returns:
-        None where nothing is gained, or padding is not at the ends of rows.
+        None where there is no padding, or some of it is not at the ends of rows.
     """
     rows, tokens = attention_mask.shape
     lengths = attention_mask.sum(1)
-    num_real = int(lengths.sum())
-    num_kept = min(-(-num_real // _MULTIPLE) * _MULTIPLE, rows * tokens)
-    order = torch.arange(tokens, device=attention_mask.device)
-    if num_kept == rows * tokens or not torch.equal(attention_mask.bool(), order < lengths[:, None]):
+    is_real = torch.arange(tokens, device=attention_mask.device) < lengths[:, None]
+    places = is_real.flatten().nonzero().squeeze(1)
+    if len(places) == rows * tokens or not torch.equal(attention_mask.bool(), is_real):
         return None
-    room = tokens - lengths
-    before = room.cumsum(0) - room
-    lengths = lengths + (num_kept - num_real - before).clamp(min=0).minimum(room)
-    places = (order < lengths[:, None]).flatten().nonzero().squeeze(1)
     return Unpadded(places, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), tokens)
 
 

@@ -91,11 +91,10 @@ def attention_mask(
             added = torch.where(barred < 0, barred, added)
         return Mask(is_native=False, bias=added)
     if layout is not None or (kernels.serve(hidden) and native.fits(head_size, num_heads)):
-        segments, causal = inputs.segments(), inputs.causal_rows() if inputs.is_causal else None
+        causal = inputs.causal_rows() if inputs.is_causal else None
         if not inputs.is_causal and window is not None and inputs.input_ids.shape[1] - 1 <= window:
             window = None
-        if layout is not None and segments is not None:
-            segments = segments.flatten()[layout.places]
+        segments = inputs.segments() if layout is None else _unpadded_segments(inputs, layout)
         return Mask(is_native=True, segments=segments, window=window, causal=causal, layout=layout)
     if inputs.is_causal:  # which the variable-length kernel can not say of each row
         return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
@@ -109,6 +108,11 @@ def attention_mask(
         if blocks is not None:
             return Mask(is_native=False, window=window, blocks=blocks)
     return Mask(is_native=False, bias=inputs.attention_bias(score_dtype(hidden), window=window))
+
+
+def _unpadded_segments(inputs: Inputs, layout: Unpadded) -> Tensor | None:
+    """Return the documents of the real tokens, (N,) int32, or None: rows end where their padding began."""
+    return None if inputs.document_ids is None else inputs.document_ids.flatten()[layout.places].int()
 
 
 def score_dtype(x: Tensor) -> torch.dtype:
