@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from electrify.data.cleaning import CleaningCounts
 from electrify.data.encoding import DocumentEncoder, EncodedBatch
+from electrify.data.packing import ROW_DTYPE
 from electrify.data.shard_writer import ShardWriter
 from electrify.data.shards import ShardFolder, open_shards, token_dtype
 from electrify.data.tokenizer import SPECIAL_TOKENS, Tokenizer
@@ -188,6 +189,22 @@ def test_one_flipped_bit_is_found_by_verify(tmp_path: Path, name: str) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match=f"{name}: altered"):
         open_shards(tmp_path / "out", verify=True)
+
+
+def test_numbers_that_cannot_be_are_refused_when_a_row_is_read(tmp_path: Path) -> None:
+    shards = make(tmp_path, [words(0, 30)])
+    path = shards.path / "train/00000.ds"
+    kept = path.read_bytes()
+    path.write_bytes(b"\xff\xff" + kept[2:])
+    with pytest.raises(DataError, match=r"train: token 65,535 where the vocabulary has 305: .* altered or damaged"):
+        open_shards(shards.path).rows("train", np.array([0]))
+    path.write_bytes(kept)
+    path = shards.path / "train/00000.rows"
+    rows = np.fromfile(path, dtype=ROW_DTYPE)
+    rows["length_a"][0] = 60_000
+    rows.tofile(path)
+    with pytest.raises(DataError, match=r"train: a row of 60,002 tokens where 10 are the most"):
+        open_shards(shards.path).rows("train", np.array([0]))
 
 
 def test_folder_without_manifest_or_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ class ShardFolder:
 
         Raises:
             IndexError: If a number is outside of [0, num_rows).
+            DataError: If a row is longer than the folder's rows may be, or has a token that its vocabulary has not.
         """
         indices = np.asarray(indices, dtype=np.int64)
         if indices.min() < 0 or indices.max() >= self.num_rows(part):
@@ -160,6 +161,8 @@ class ShardFolder:
             records[here] = self._shard(part, int(shard)).rows[indices[here] - self._first_rows[part][shard]]
         length_a, length_b = records["length_a"].astype(np.int64), records["length_b"].astype(np.int64)
         lengths = length_a + 2 + length_b + (length_b > 0)
+        if lengths.max() > self.max_length:
+            raise self._altered(part, f"a row of {lengths.max():,} tokens where {self.max_length:,} are the most")
         columns = np.arange(lengths.max())  # (T,)
         input_ids = np.empty((len(indices), len(columns)), dtype=np.int64)
         document_ids = np.zeros(input_ids.shape, dtype=np.int32)
@@ -169,12 +172,18 @@ class ShardFolder:
         for shard in shards:
             here = np.flatnonzero(which == shard)
             _gather(self._shard(part, int(shard)), records[here], positions[here], here, input_ids, document_ids)
+        if input_ids.max() >= self.manifest["vocab_size"]:
+            size = self.manifest["vocab_size"]
+            raise self._altered(part, f"token {input_ids.max():,} where the vocabulary has {size:,}")
         self._add_special(input_ids, lengths, length_a)
         is_padding = columns >= lengths[:, None]
         input_ids[is_padding] = self._specials["[PAD]"]
         document_ids[is_padding] = -1
         types = ((columns > length_a[:, None] + 1) & ~is_padding).astype(np.int64) if self._has_pairs else None
         return Rows(input_ids, lengths, types, document_ids)
+
+    def _altered(self, part: Part, what: str) -> DataError:
+        return DataError(f"{self.path / part}: {what}: a file was altered or damaged. Prepare the corpus again.")
 
     @property
     def _has_pairs(self) -> bool:

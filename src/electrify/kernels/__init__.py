@@ -2,19 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from electrify.kernels.library import load_library
 
 _is_there = load_library() is not None
-_enabled = True
+_enabled = ContextVar("_enabled", default=True)
+_DTYPES = (torch.bfloat16, torch.float32)
 
 
 def is_enabled() -> bool:
     """Return whether the kernels are there and in use."""
-    return _is_there and _enabled
+    return _is_there and _enabled.get()
 
 
 def serve(x: Tensor) -> bool:
@@ -22,7 +24,7 @@ def serve(x: Tensor) -> bool:
 
     Never within a layer that torch compiles; it makes its own.
     """
-    if x.device.type != "cpu" or not is_enabled() or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype not in _DTYPES or not is_enabled():
         return False
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return dtype == torch.bfloat16
@@ -30,10 +32,18 @@ def serve(x: Tensor) -> bool:
 
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
-    """Take the plain way within this context, for comparison."""
-    global _enabled
-    before, _enabled = _enabled, False
+    """Take the plain way within this context and thread, for comparison."""
+    before = _enabled.set(False)
     try:
         yield
     finally:
-        _enabled = before
+        _enabled.reset(before)
+
+
+def left_to_compiler(layers: nn.ModuleList) -> contextlib.AbstractContextManager[None]:
+    """Take the plain way within this context if torch compiles these layers.
+
+    What is chosen for them beforehand, outside of what is compiled, has to fit what they find inside.
+    """
+    is_compiled = any(layer._compiled_call_impl is not None for layer in layers)
+    return disabled() if is_compiled else contextlib.nullcontext()

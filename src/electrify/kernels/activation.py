@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call
+from electrify.kernels.library import call, differentiated_once, dropout_keys
 from electrify.kernels.unpadded import Unpadded, lines
 
 _LANES = 16
@@ -51,7 +51,7 @@ def gated_gelu(
     Returns:
         (B, T, F) bfloat16.
     """
-    keys = keys if drop_prob > 0 else None
+    keys = dropout_keys(keys, drop_prob)
     result: Tensor = _GatedGelu.apply(  # type: ignore[no-untyped-call]
         x.bfloat16().contiguous(), keys, drop_prob, site, layout
     )
@@ -68,6 +68,7 @@ class _Gelu(torch.autograd.Function):
         return out
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, bias = ctx.saved_tensors
         x_grad, bias_grad = torch.empty_like(x), torch.empty_like(bias)
@@ -91,6 +92,7 @@ class _GatedGelu(torch.autograd.Function):
         return out
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, keys = ctx.saved_tensors
         x_grad = torch.empty_like(x)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call, pointer
+from electrify.kernels.library import call, differentiated_once, dropout_keys, pointer
 from electrify.kernels.unpadded import Unpadded
 
 
@@ -64,7 +64,7 @@ def attend(
     Returns:
         (B, T, H) bfloat16.
     """
-    keys = keys if drop_prob > 0 else None
+    keys = dropout_keys(keys, drop_prob)
     turn = (None, None) if rotation is None else rotation
     offset = None if bias is None else bias.float()
     settings = num_heads, -1 if window is None else window, drop_prob, site
@@ -98,6 +98,7 @@ class _Attend(torch.autograd.Function):
         return context
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         joint, bias, *others = ctx.saved_tensors
         joint_grad = torch.empty_like(joint)

@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from electrify.kernels import is_enabled
-from electrify.kernels.library import call
+from electrify.kernels.library import call, differentiated_once
 
 _KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def serves(x: Tensor) -> bool:
     """Return whether the kernel takes this tensor: (B, T, H) or (B, H) with whole vectors, on a CPU that can."""
-    is_fitting = x.dtype in _KINDS and x.ndim in (2, 3) and x.shape[-1] % 16 == 0
-    return is_fitting and x.device.type == "cpu" and is_enabled() and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not is_enabled():
+        return False
+    return x.dtype in _KINDS and x.ndim in (2, 3) and x.shape[-1] % 16 == 0
 
 
 def dropout(x: Tensor, keys: Tensor, *, drop_prob: float, site: int) -> Tensor:
@@ -27,7 +28,7 @@ def dropout(x: Tensor, keys: Tensor, *, drop_prob: float, site: int) -> Tensor:
         drop_prob: The share.
         site: Number of the place.
     """
-    result: Tensor = _Drop.apply(x, keys, drop_prob, site)  # type: ignore[no-untyped-call]
+    result: Tensor = _Drop.apply(x, keys.long().contiguous(), drop_prob, site)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -39,6 +40,7 @@ class _Drop(torch.autograd.Function):
         return _drop(x, keys, drop_prob, site)
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (keys,) = ctx.saved_tensors
         return _drop(gradients[0], keys, *ctx.settings), None, None, None

@@ -6,10 +6,14 @@ and numbers. Without them everything runs in plain torch, with the same random n
 """
 
 import ctypes
+import functools
 import logging
 import sys
+import sysconfig
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,14 +28,19 @@ _log = logging.getLogger(__name__)
 @cache
 def load_library() -> ctypes.CDLL | None:
     """Return the compiled kernels, or None where they were not built or the processor can not run them."""
-    found = sorted(Path(__file__).parent.glob("_native*.so"))
-    if not found or sys.platform != "linux" or not torch.cpu._is_avx512_bf16_supported():
+    built = Path(__file__).with_name(f"_native{sysconfig.get_config_var('EXT_SUFFIX')}")
+    if sys.platform != "linux" or not built.is_file() or not torch.cpu._is_avx512_bf16_supported():
         return None
-    runtime = _openmp_runtime()
-    if runtime is None:
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+            runtime = find_openmp(maps)
+        if runtime is None:
+            return None
+        ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)  # the kernels' calls of OpenMP go to torch's threads
+        library = ctypes.CDLL(str(built))
+    except OSError as problem:
+        _log.warning("the compiled kernels can not be loaded and are left out: %s", problem)
         return None
-    ctypes.CDLL(runtime, mode=ctypes.RTLD_GLOBAL)  # the kernels' calls of OpenMP go to torch's threads
-    library = ctypes.CDLL(str(found[0]))
     if not hasattr(library, "kernels_edition") or library.kernels_edition() != _EDITION:
         _log.warning(
             "the compiled kernels belong to another version and are left out; build them again: pip install -e ."
@@ -40,12 +49,17 @@ def load_library() -> ctypes.CDLL | None:
     return library
 
 
-def _openmp_runtime() -> str | None:
-    """Return the path of the OpenMP runtime that torch has loaded into this process."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        paths = {line.split()[-1] for line in maps if line.rstrip().endswith(tuple("0123456789")) or ".so" in line}
+def find_openmp(maps: Iterable[str]) -> str | None:
+    """Return the path of the OpenMP runtime that torch has loaded into this process.
+
+    Args:
+        maps: Lines of `/proc/self/maps`. Of several runtimes the one that lies with torch is torch's.
+    """
+    fields = [line.rstrip("\n").split(maxsplit=5) for line in maps]
+    paths = sorted({line[5] for line in fields if len(line) == 6})
+    paths.sort(key=lambda path: not Path(path).is_relative_to(Path(torch.__file__).parent))
     names = ("libgomp", "libiomp5", "libomp")
-    return next((path for name in names for path in sorted(paths) if Path(path).name.startswith(name)), None)
+    return next((path for name in names for path in paths if Path(path).name.startswith(name)), None)
 
 
 def call(name: str, *arguments: object) -> None:
@@ -62,6 +76,31 @@ def call(name: str, *arguments: object) -> None:
     if loaded is None:
         raise ElectrifyError("the compiled kernels are not there.")
     getattr(loaded, name)(*[pointer(one) if one is None or isinstance(one, Tensor) else one for one in arguments])
+
+
+def differentiated_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a `backward` that calls kernels, whose results autograd would take for constants.
+
+    `torch.autograd.function.once_differentiable` is silent where the gradient's way back leads past what raises.
+
+    Raises:
+        NotImplementedError: In the marked function, if its gradients are to be differentiated (`create_graph=True`).
+    """
+
+    @functools.wraps(backward)
+    def checked(ctx: Any, *gradients: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "the compiled kernels have no second derivatives. Compute within `electrify.kernels.disabled()`."
+            )
+        return backward(ctx, *gradients)
+
+    return checked
+
+
+def dropout_keys(keys: Tensor | None, drop_prob: float) -> Tensor | None:
+    """Return dropout keys, (B,), as the kernels read them; None if nothing is dropped."""
+    return None if keys is None or drop_prob == 0 else keys.long().contiguous()
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:

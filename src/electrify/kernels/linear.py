@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call
+from electrify.kernels.library import call, differentiated_once
 
 _KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
@@ -39,6 +39,7 @@ class _Linear(torch.autograd.Function):
         return _multiply(x.contiguous(), weight, is_forward=True)
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         out_grad = gradients[0].contiguous()

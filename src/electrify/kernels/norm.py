@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from electrify.kernels.library import call
+from electrify.kernels.library import call, differentiated_once, dropout_keys
 from electrify.kernels.unpadded import Unpadded, lines
 
 _LANES = 16
+_KINDS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def fits(size: int) -> bool:
@@ -47,7 +48,7 @@ def add_norm(
     Returns:
         The norm of z, (B, T, H) bfloat16, and z itself, of the residual's type.
     """
-    keys = keys if drop_prob > 0 else None
+    keys = dropout_keys(keys, drop_prob)
     weights = (weight, bias, norm_bias)
     plain = [None if one is None else one.float() for one in weights]
     result: tuple[Tensor, Tensor] = _AddNorm.apply(  # type: ignore[no-untyped-call]
@@ -72,7 +73,7 @@ class _AddNorm(torch.autograd.Function):
         layout: Unpadded | None,
     ) -> tuple[Tensor, Tensor]:
         tokens, size = x[..., 0].numel(), x.shape[-1]
-        kind = "bf16" if residual.dtype == torch.bfloat16 else "fp32"
+        kind = _KINDS[residual.dtype]
         z, out = torch.empty_like(residual), torch.empty_like(x)
         mean, scale = x.new_empty(2, tokens, dtype=torch.float32)
         places = [keys, ctypes.c_long(site), ctypes.c_double(drop_prob), *lines(x, layout)]
@@ -85,6 +86,7 @@ class _AddNorm(torch.autograd.Function):
         return out, z
 
     @staticmethod
+    @differentiated_once
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         out_grad, z_grad = gradients
         if out_grad is None:  # only the stream went on

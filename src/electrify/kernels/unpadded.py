@@ -44,11 +44,12 @@ def leave_out(attention_mask: Tensor) -> Unpadded | None:
     Returns:
         None where there is no padding, or some of it is not at the ends of rows.
     """
+    attention_mask = attention_mask.bool()
     rows, tokens = attention_mask.shape
     lengths = attention_mask.sum(1)
     is_real = torch.arange(tokens, device=attention_mask.device) < lengths[:, None]
     places = is_real.flatten().nonzero().squeeze(1)
-    if len(places) == rows * tokens or not torch.equal(attention_mask.bool(), is_real):
+    if len(places) == rows * tokens or not torch.equal(attention_mask, is_real):
         return None
     return Unpadded(places, torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]), tokens)
 

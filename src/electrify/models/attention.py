@@ -116,9 +116,13 @@ def _unpadded_segments(inputs: Inputs, layout: Unpadded) -> Tensor | None:
 
 
 def score_dtype(x: Tensor) -> torch.dtype:
-    """Return the type that attention scores of a network with input x will have: autocast's if it is on."""
+    """Return the type that attention scores of a network with input x will have: autocast's if it is on.
+
+    Autocast leaves float64 as it is.
+    """
     device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    is_cast = torch.is_autocast_enabled(device) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(device) if is_cast else x.dtype
 
 
 def _has_varlen(x: Tensor) -> bool:

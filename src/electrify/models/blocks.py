@@ -18,10 +18,15 @@ from electrify.models.dropout import Dropout
 
 def linear(hidden: Tensor, layer: nn.Linear) -> Tensor:
     """Return layer(hidden), (…, O)."""
-    if kernels.serve(hidden) and layer.bias is None:
+    if kernels.serve(hidden) and layer.bias is None and _is_plain(layer):
         return _product(hidden, layer.weight)
     result: Tensor = layer(hidden)
     return result
+
+
+def _is_plain(layer: nn.Linear) -> bool:
+    """Return whether a layer is its product and bias alone: no adapter in its place, and nobody who listens."""
+    return type(layer) is nn.Linear and not layer._forward_hooks and not layer._forward_pre_hooks
 
 
 def _product(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -117,7 +122,8 @@ def project_add_norm(
     Returns:
         The norm of the new stream, and the stream; both (B, T, H).
     """
-    if kernels.serve(hidden) and isinstance(after, nn.LayerNorm) and norm.fits(projection.out_features):
+    is_fitting = norm.fits(projection.out_features) and _is_plain(projection)
+    if kernels.serve(hidden) and is_fitting and isinstance(after, nn.LayerNorm):
         return norm.add_norm(
             _product(hidden, projection.weight),
             residual,
@@ -138,7 +144,8 @@ def project_add_norm(
 
 def linear_gelu(hidden: Tensor, linear: nn.Linear) -> Tensor:
     """Return the exact gelu(linear(hidden)), (…, F)."""
-    if kernels.serve(hidden) and linear.bias is not None and activation.fits(linear.out_features):
+    is_fitting = linear.bias is not None and activation.fits(linear.out_features)
+    if kernels.serve(hidden) and is_fitting and _is_plain(linear):
         return activation.gelu(_product(hidden, linear.weight), linear.bias)
     return F.gelu(linear(hidden))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from electrify import kernels
 from electrify.models import limits
 from electrify.models.attention import Mask, attention_mask, choose_layout
 from electrify.models.blocks import gate_heads, linear_gelu, project_add_norm, self_attention
@@ -143,15 +144,16 @@ class ElectraModel(nn.Module):
             "head_size": config.hidden_size // config.num_attention_heads,
         }
         bias = self.encoder.relative_bias
-        layout = None if bias is not None else choose_layout(inputs, hidden, **heads)
-        mask = attention_mask(
-            inputs,
-            hidden,
-            **heads,
-            drop_prob=config.attention_probs_dropout_prob,
-            added=None if bias is None else bias(inputs.input_ids.shape[1]),
-            layout=layout,
-        )
+        with kernels.left_to_compiler(self.blocks):
+            layout = None if bias is not None else choose_layout(inputs, hidden, **heads)
+            mask = attention_mask(
+                inputs,
+                hidden,
+                **heads,
+                drop_prob=config.attention_probs_dropout_prob,
+                added=None if bias is None else bias(inputs.input_ids.shape[1]),
+                layout=layout,
+            )
         hidden = hidden if layout is None else layout.unpad(hidden)
         for layer, keys in zip(self.encoder.layer, layer_keys(inputs.dropout_keys, len(self.blocks)), strict=True):
             hidden = layer(hidden, mask, keys)

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from electrify import kernels
 from electrify.errors import ConfigError
 from electrify.kernels.unpadded import Unpadded
 from electrify.models import limits
@@ -175,17 +176,18 @@ class ModernBertModel(nn.Module):
         hidden: Tensor = self.embeddings(inputs)
         num_heads, window = config.num_attention_heads, config.local_attention // 2
         head_size = config.hidden_size // num_heads
-        layout = choose_layout(inputs, hidden, num_heads=num_heads, head_size=head_size)
-        mask_of = partial(
-            attention_mask,
-            inputs,
-            hidden,
-            num_heads=num_heads,
-            head_size=head_size,
-            drop_prob=config.attention_dropout,
-            layout=layout,
-        )
-        masks = {FULL: mask_of(), SLIDING: mask_of(window=window)}
+        with kernels.left_to_compiler(self.blocks):
+            layout = choose_layout(inputs, hidden, num_heads=num_heads, head_size=head_size)
+            mask_of = partial(
+                attention_mask,
+                inputs,
+                hidden,
+                num_heads=num_heads,
+                head_size=head_size,
+                drop_prob=config.attention_dropout,
+                layout=layout,
+            )
+            masks = {FULL: mask_of(), SLIDING: mask_of(window=window)}
         rotations = {
             FULL: rotation(num_tokens, head_size, theta=config.global_rope_theta, device=hidden.device),
             SLIDING: rotation(num_tokens, head_size, theta=config.local_rope_theta, device=hidden.device),

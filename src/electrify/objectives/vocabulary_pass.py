@@ -151,7 +151,9 @@ def draw(probabilities: Tensor, keys: Tensor) -> Tensor:
 
 
 def _work_compiled(of: Pass) -> None:
-    wishes = of.wishes
+    wishes, ids = of.wishes, of.target_ids
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(of.table):  # which the kernel believes
+        raise IndexError(f"target ids must be in [0, {len(of.table)}), got {int(ids.min())} to {int(ids.max())}")
     uniforms = torch.full_like(of.losses, 0.5).double() if of.sample_keys is None else uniform(of.sample_keys)
     sums = (torch.get_num_threads(), len(of.bias))
     bias_sums = torch.zeros(sums, dtype=torch.float32) if of.needs_gradient else None
@@ -232,10 +234,11 @@ class _PredictTokens(torch.autograd.Function):
         is_same: Tensor | None,
         dtype: torch.dtype,
         wishes: Wishes,
+        with_gradient: bool,
     ) -> Results:
         cast = vectors.detach().to(dtype), table.detach().to(dtype), bias.detach().float()
         gate_logits = None if gate is None else gate.detach().float()
-        needs_gradient = any(ctx.needs_input_grad[:4])
+        needs_gradient = with_gradient and any(ctx.needs_input_grad[:4])
         work = Pass(*cast, gate_logits, target_ids, sample_keys, is_same, wishes, needs_gradient)
         is_compiled = dtype == torch.bfloat16 and kernels.serve(work.vectors)
         (_work_compiled if is_compiled else _work_plainly)(work)
@@ -252,7 +255,7 @@ class _PredictTokens(torch.autograd.Function):
             None if tensor is None else tensor.mul_(gradients[0]).to(dtype)
             for tensor, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return *scaled, None, None, None, None, None
+        return *scaled, None, None, None, None, None, None
 
 
 def run_pass(
@@ -271,6 +274,6 @@ def run_pass(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else table.dtype
     with torch.autocast(device, enabled=False):
         results: Results = _PredictTokens.apply(  # type: ignore[no-untyped-call]
-            vectors, table, bias, gate, target_ids, sample_keys, is_same, dtype, wishes
+            vectors, table, bias, gate, target_ids, sample_keys, is_same, dtype, wishes, torch.is_grad_enabled()
         )
     return results

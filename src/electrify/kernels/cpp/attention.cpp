@@ -80,12 +80,14 @@ struct Head {
             }
     }
 
-    // Queries (part 0), keys (1) or values (2) with bias and rotation, (count, size); rows past the last token stay.
+    // Queries (part 0), keys (1) or values (2) with bias and rotation, (count, size); zeros past the last token.
     void read(long part, long from, long count, bf16* to) const {
         const float* bias = of.bias ? of.bias + (part * of.heads + head) * size : nullptr;
         const bool turns = of.cos && part < 2;
         const long half = turns ? size / 2 : size;
-        for (long t = from; t < std::min(from + count, tokens); t++, to += size) {
+        const long end = std::max(from, std::min(from + count, tokens));
+        std::memset(to + (end - from) * size, 0, sizeof(bf16) * (from + count - end) * size);
+        for (long t = from; t < end; t++, to += size) {
             const bf16* source = of.qkv + joint(part, t);
             for (long i = 0; i < half; i += LANES) {
                 __m512 first = load(source + i);
@@ -257,14 +259,13 @@ void forward(const Arguments& of, long first, long last) {
     const Buffer<bf16> matrix(most * size), queries(QUERIES * size), probabilities(QUERIES * most);
     const Buffer<uint32_t> keys(most * size / 2), values(most * size / 2);
     const Buffer<float> scores(QUERIES * most), out(QUERIES * size);
-    matrix.clear(most * size), queries.clear(QUERIES * size);  // rows past the last token are zero, or at least finite
     for (long item = first; item < last; item++) {
         const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
         const long padded = head.padded;
-        head.read(1, 0, head.tokens, matrix);
+        head.read(1, 0, padded, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
-        head.read(2, 0, head.tokens, matrix);
+        head.read(2, 0, padded, matrix);
         pair_rows(matrix, padded, size, values);
         for (long from = 0; from < head.tokens; from += QUERIES) {
             const long to = std::min(from + QUERIES, head.tokens), count = round_up(to - from);
@@ -301,15 +302,15 @@ void backward(const Arguments& of, long first, long last, float* bias_sum) {
     const Buffer<bf16> score_grad(QUERIES * most);
     const Buffer<uint32_t> weight_pairs(QUERIES / 2 * most), score_pairs(QUERIES / 2 * most);
     const Buffer<float> key_grad(most * size), value_grad(most * size);
-    matrix.clear(most * size), queries.clear(QUERIES * size), gradients.clear(QUERIES * size);
+    gradients.clear(QUERIES * size);
     for (long item = first; item < last; item++) {
         const Head head(of, item), next(of, std::min(item + 1, last - 1));
         const Keep keep(of.keys, head.row, of.site, of.drop_prob);
         const long padded = head.padded;
-        head.read(1, 0, head.tokens, matrix);
+        head.read(1, 0, padded, matrix);
         transpose(pairs(matrix), padded, size / 2, keys);
         pair_rows(matrix, padded, size, key_rows);
-        head.read(2, 0, head.tokens, matrix);
+        head.read(2, 0, padded, matrix);
         transpose(pairs(matrix), padded, size / 2, values);
         key_grad.clear(padded * size);
         value_grad.clear(padded * size);
