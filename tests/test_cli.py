@@ -1,6 +1,8 @@
 """The command line: what it prints, how it fails, and the whole way from text to predictions."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,27 @@ def test_predictions_are_lines_of_label_probability_and_text(
     code, out, _ = run("evaluate", tmp_path / "out", labelled["test"])
     assert code == 0
     assert out.splitlines()[0] == "24 examples"
+
+
+def test_several_held_out_files_come_before_the_corpus_too(run: Run, tmp_path: Path) -> None:
+    names = [write_rows(tmp_path / f"{name}.jsonl", [{"text": sentence(0)}] * 20) for name in "abc"]
+    succeeds(run, "tokenizer", *names, "--output", tmp_path / "tok", "--vocab-size=60")
+    asked = ("--tokenizer", tmp_path / "tok", "--output", tmp_path / "out", "--validation", *names[:2])
+    report = succeeds(run, "prepare", names[2], *asked)
+    assert (report["num_train_rows"] > 0, report["num_documents"]) == (True, 60)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert [one["name"] for one in manifest["sources"]["validation"]] == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_reader_that_leaves_and_letters_that_are_not_there_are_no_errors(electra_run: Path) -> None:
+    folder = electra_run / "discriminator"
+    command = f"'{sys.executable}' -m electrify"
+    left = f"{command} config tiny | true; exit ${{PIPESTATUS[0]}}"
+    few = f"PYTHONIOENCODING=ascii {command} detect '{folder}' 'das Mädchen'"
+    for line in (left, few):
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "M\\xe4dchen" in done.stdout
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -204,6 +204,7 @@ def refuse_existing(
     """
     _put_back(Path(os.path.realpath(folder)))
     if not folder.exists():
+        _require_writable(folder)
         return
     if not overwrite and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: exists already. Choose another --output, or pass --overwrite to replace it.")
@@ -220,12 +221,23 @@ def refuse_existing(
         raise DataError(f"{folder}: a mount point, which cannot be replaced. Choose a folder in it as --output.")
 
 
-def refuse_existing_file(path: Path, *, overwrite: bool) -> None:
+def _require_writable(target: Path) -> None:
+    """Refuse what cannot be made where it is wanted."""
+    above = next(folder for folder in Path(os.path.realpath(target)).parents if folder.exists())
+    if not above.is_dir():
+        raise DataError(f"{target}: {above} is a file, not a folder. Choose another --output.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise DataError(f"{target}: nothing may be written in {above}. Choose another --output.")
+
+
+def refuse_existing_file(path: Path, *, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
     """Stop before work whose result, one file, would replace something.
 
     Raises:
-        DataError: If `path` is a folder, or exists and `overwrite` is not given.
+        DataError: If `path` is a folder, exists and `overwrite` is not given, or is one of the inputs.
     """
+    if any(os.path.realpath(one) == os.path.realpath(path) for one in inputs):
+        raise DataError(f"{path}: it is read, so it is not replaced. Choose another --output.")
     if path.is_dir():
         raise DataError(f"{path}: a folder, where a file is to be made. Choose another --output.")
     if path.exists() and not overwrite:

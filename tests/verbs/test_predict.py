@@ -53,6 +53,12 @@ def test_labels_are_not_needed(classifier: Path, tmp_path: Path) -> None:
     assert predict(classifier, read_examples(path, needs_labels=False)).predictions[0].label == "pet"
 
 
+def test_files_and_plain_texts_are_examples_too(classifier: Path, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "texts.jsonl", [{"text": sentence(0)}, {"text": sentence(1)}])
+    expected = predict(classifier, texts(sentence(0), sentence(1)))
+    assert predict(classifier, str(path)) == predict(classifier, [sentence(0), sentence(1)]) == expected
+
+
 def test_no_examples_have_no_predictions(classifier: Path) -> None:
     assert predict(classifier, []).predictions == []
 

@@ -25,6 +25,7 @@ KINDS = tuple(kind for kind in OBJECTIVES if kind != "rtd")  # which all other t
 SHARDED = ("all-tokens-mlm", "hybrid", "electric", "span")
 BESIDE_RTD = ("contrastive", "halves")  # with further losses
 IN_PARTS = tuple(kind for kind in KINDS if kind != "contrastive")  # whose loss compares the rows of a micro-batch
+FSDP = {"parallel": "fsdp"}
 DROPOUT = {"dropout": 0.1, "attention_dropout": 0.1}
 
 
@@ -86,6 +87,14 @@ def test_two_processes_train_what_one_does(kind: str, parallel: str, shards: Pat
     said = finish(process)
     assert process.returncode == 0, said
     assert_close_runs(tmp_path / "run", runs[kind, "electra"])
+
+
+@pytest.mark.parametrize("kind", ["electric", "hybrid"])
+def test_shards_of_layers_that_read_each_others_norms(kind: str, shards: Path, runs: Any, tmp_path: Path) -> None:
+    process = start(shards, tmp_path / "run", processes=2, body="modernbert", **of_kind(kind, training=FSDP))
+    said = finish(process)
+    assert process.returncode == 0, said
+    assert_close_runs(tmp_path / "run", runs[kind, "modernbert"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

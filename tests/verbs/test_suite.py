@@ -96,6 +96,33 @@ def test_suite_makes_a_table_and_goes_on_where_it_stopped(
     assert "places accuracy, test" in (tmp_path / "table.html").read_text()
 
 
+def test_a_row_belongs_to_one_model_with_one_choice_of_settings(
+    files: tuple[Path, Path], electra_run: Path, modernbert_run: Path, tmp_path: Path
+) -> None:
+    """All runs call their network `discriminator`, which is then the name of the row."""
+    options: dict[str, Any] = {"data": files[1], "output": tmp_path / "out", "seeds": (0,), "only": ["animals"]}
+    run_suite(electra_run / "discriminator", files[0], **options)
+    run_suite(electra_run / "discriminator", files[0], **options)
+    with pytest.raises(
+        ConfigError, match=r"discriminator/animals: done with another model\. Give this row another --name"
+    ):
+        run_suite(modernbert_run / "discriminator", files[0], **options)
+    for change, message in (
+        ({"seeds": (0, 1)}, r"seeds = \[0\], now it is \[0, 1\]"),
+        ({"init": "random"}, "init = pretrained, now it is random"),
+        ({"overrides": {"learning_rate": 0.02}}, r"learning_rate = 0\.01, now it is 0\.02"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_suite(electra_run / "discriminator", files[0], **(options | change))
+
+
+@pytest.mark.parametrize("name", ["mean", "a/b", ""])
+def test_names_of_tasks_that_would_be_mistaken_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "toys.toml").write_text(SUITE.replace('name = "animals"', f'name = "{name}"'))
+    with pytest.raises(ConfigError, match="name"):
+        load_suite(tmp_path / "toys.toml")
+
+
 def test_task_may_begin_with_the_network_of_another(
     files: tuple[Path, Path], electra_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

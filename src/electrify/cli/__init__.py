@@ -4,6 +4,7 @@ Only this package prints. Errors a user can mend are one line on standard error 
 imported until a command runs, so `--help` is quick.
 """
 
+import io
 import logging
 import os
 import sys
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if "RANK" in os.environ:  # torch repeats its advice once a process
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or file that lacks a letter gets its number
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if "--json" not in words and process_rank() == 0:
         progress.enable()
@@ -55,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail(str(error))
     except OtherProcessFailed:
         sys.exit(2)
+    except BrokenPipeError:  # whoever read has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
     except RunStopped as stopped:

@@ -57,7 +57,7 @@ def prepare(
     max_length: int = 128,
     pack: Literal["dense", "pieces", "segments"] = "dense",
     validation_share: float = 0.01,
-    validation: list[Path] | None = None,
+    validation: Annotated[list[Path] | None, Parameter(consume_multiple=True, negative=())] = None,
     processes: int | None = None,
     report: Path | None = None,
     source: Source | None = None,

@@ -141,7 +141,7 @@ def finetune(
         lines.append(comparison_line(report.comparison))
     lines += [f"  {part}: left out {places}" for part, places in report.rejected_places.items()]
     if report.num_cut_examples:
-        lines.append(f"  {report.num_cut_examples:,} examples were longer than the model takes and were cut")
+        lines.append(f"  {report.num_cut_examples:,} examples were longer than --max-length and were cut")
     show(report, as_json=json, lines=lines)
 
 

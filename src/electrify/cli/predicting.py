@@ -82,7 +82,7 @@ def predict(
         folder: A fine-tuned network's folder.
         data: Examples; labels are not needed.
         field_names: Where the texts stand.
-        submission: Write the file that GLUE (.tsv) or SQuAD (.json) takes here, and print nothing else.
+        submission: Write the file that GLUE (.tsv) or SQuAD (.json) takes here, and print its name alone.
     """
     if submission is not None:
         from electrify.verbs.submit import write_submission
@@ -98,7 +98,9 @@ def predict(
     examples = read_part(opened.task.kind, data, fields=fields_of(field_names), needs_labels=False)
     result = run(opened, examples)
     if result.num_cut_examples:
-        print(f"electrify: {result.num_cut_examples} examples were cut to the model's length.", file=sys.stderr)
+        print(
+            f"electrify: {result.num_cut_examples:,} examples were longer than its rows and were cut.", file=sys.stderr
+        )
     show(result, as_json=json, lines=list(_lines(examples, result.predictions)))
 
 
@@ -113,8 +115,14 @@ def _lines(examples: list[Any], predictions: list[Any]) -> Iterator[str]:
         elif hasattr(one, "choice"):
             yield f"{one.choice}\t{one.probabilities[one.choice]:.4f}\t{one.text}"
         elif hasattr(one, "score"):
-            yield f"{one.score:.4f}\t{example.text}"
+            yield f"{one.score:.4f}\t{_texts(example)}"
         elif hasattr(one, "labels"):
-            yield f"{', '.join(one.labels)}\t{example.text}"
+            yield f"{', '.join(one.labels)}\t{_texts(example)}"
         else:
-            yield f"{one.label}\t{one.probabilities[one.label]:.4f}\t{example.text}"
+            yield f"{one.label}\t{one.probabilities[one.label]:.4f}\t{_texts(example)}"
+
+
+def _texts(example: Any) -> str:
+    """Return the text of an example, or both of a pair, in one line, apart by a tab."""
+    texts = (example.text,) if example.text_b is None else (example.text, example.text_b)
+    return "\t".join(" ".join(text.split()) for text in texts)

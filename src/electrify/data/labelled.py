@@ -168,6 +168,8 @@ def parse_example(row: dict[str, Any], place: str, fields: TextFields, *, needs_
 def required(row: dict[str, Any], name: str) -> Any:
     """Return a field; raises `BadRowError` naming the fields that there are if it is missing."""
     value = row.get(name)
+    if value is None and name in row:
+        raise BadRowError(MISSING_FIELD, f"'{name}' is empty (null)")
     if value is None:
         found = ", ".join(row)
         separator = next((sign for sign in (";", "\t", "|", ",") if len(row) == 1 and sign in found), None)

@@ -53,8 +53,8 @@ class SourceOptions:
             raise ConfigError(f"max_document_bytes must be at least 1, got {self.max_document_bytes}.")
 
 
-def find_files(corpus: Sequence[str | Path]) -> list[Path]:
-    """Return the files that a list of files, folders and globs stands for.
+def find_files(corpus: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return the files that a file, folder or glob, or a list of them, stands for.
 
     Folders are searched to the bottom; hidden files and other endings in them are left out. The files of one folder or
     glob are sorted by path; a file that is named twice is taken once.
@@ -65,7 +65,7 @@ def find_files(corpus: Sequence[str | Path]) -> list[Path]:
     if not corpus:
         raise DataError("No corpus given. Name files, folders or globs.")
     found: dict[Path, Path] = {}
-    for entry in corpus:
+    for entry in [corpus] if isinstance(corpus, str | Path) else corpus:
         for path in _expand(Path(entry)):
             found.setdefault(path.resolve(), path)
     return list(found.values())
@@ -154,7 +154,9 @@ def _read_texts(source: Source, options: SourceOptions, rejects: Rejects) -> Ite
     for number, row in read_rows(source, rejects, max_bytes=2 * options.max_document_bytes, columns=[field]):
         value = row.get(field)
         place = f"{source.path}:{number}"
-        if value is None:
+        if value is None and field in row:
+            rejects.add(MISSING_FIELD, place, f"'{field}' is empty (null)")
+        elif value is None:
             rejects.add(MISSING_FIELD, place, f"no '{field}', fields are {', '.join(row) or 'none'}; set --text-field")
         elif not isinstance(value, str):
             rejects.add(NOT_TEXT, place, f"'{field}' is {type(value).__name__}")

@@ -109,6 +109,7 @@ def assemble_span(config: PretrainConfig, tokenizer: Tokenizer, networks: Networ
     _refuse_unread(config, "masking.adaptive", "objective.z_loss", "objective.freeze_generator")
     if config.model.layers_alike:
         raise ConfigError('model.layers_alike is not for objective.kind = "span", whose layers are of two kinds.')
+    _refuse_unread(config, "model.attention_gate")
     extended = tokenizer.with_special_tokens(SENTINELS)
     drawer = SpanDrawer(
         config.masking,

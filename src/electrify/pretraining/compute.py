@@ -9,6 +9,7 @@ ones (`schedule.length_start`), they cost what their pieces cost.
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -76,28 +77,29 @@ def row_cost(config: PretrainConfig, shards: ShardFolder) -> RowCost:
     places = np.linspace(0, num_rows - 1, min(num_rows, _MOST_ROWS_READ)).astype(np.int64)
     lengths = shards.rows("train", places).lengths
 
+    cost_of = _cost_of(config, shards.tokenizer())
+
     def price(longest: int) -> Price:
         pieces = piece_lengths(lengths, longest)[1].astype(np.float64)
         tokens, mean = float(pieces.sum()) / len(lengths), float(pieces.mean())
         attended = float(
             (pieces**2).sum() / pieces.sum()
         )  # a token of a long row sees more, and there are more of them
-        return Price(tokens, tokens * _cost_of(config, shards.tokenizer(), length=mean, num_attended=attended))
+        return Price(tokens, tokens * cost_of(length=mean, num_attended=attended))
 
     stages = LengthGrowth(config.schedule, shards.max_length).stages()
     return RowCost(price(shards.max_length), tuple((step, price(longest)) for step, longest in stages))
 
 
-def _cost_of(config: PretrainConfig, tokenizer: Tokenizer, *, length: float, num_attended: float) -> float:
-    """Return the operations of a training step for each real token; see `token_cost`."""
+def _cost_of(config: PretrainConfig, tokenizer: Tokenizer) -> Callable[..., float]:
+    """Return what gives the operations of a training step for each real token; see `token_cost`."""
     if config.objective.kind == "span":
-        network = t5_config(config.model, tokenizer.with_special_tokens(SENTINELS))
-        return span_cost(config, network, length=length, num_attended=num_attended)
+        return partial(span_cost, config, t5_config(config.model, tokenizer.with_special_tokens(SENTINELS)))
     large = encoder_config(config.model, tokenizer)
     small = generator_config(
         large, hidden_ratio=config.model.generator_hidden_ratio, layer_ratio=config.model.generator_layer_ratio
     )
-    return token_cost(config, large, small, length=length, num_attended=num_attended)
+    return partial(token_cost, config, large, small)
 
 
 def token_cost(

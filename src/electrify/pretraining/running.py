@@ -8,7 +8,7 @@ import signal
 from contextlib import ExitStack
 
 from electrify import kernels
-from electrify.errors import RunStopped
+from electrify.errors import RunStopped, TrainingError
 from electrify.memory import peak_bytes
 from electrify.pretraining.evaluation import count_tokens, evaluate
 from electrify.pretraining.extending import STABLE_FOLDER, leaves_stable_phase
@@ -110,7 +110,11 @@ class Pretraining:
         if session.config.training.on_bad_step == "rollback":
             session.keeper.complete()
             state = session.find_state()
-            assert state is not None
+            if state is None:
+                raise TrainingError(
+                    f'step {number}: {reason}, and training.on_bad_step = "rollback" finds no state to go back to, as '
+                    "none could be saved. See what was said about saving."
+                )
             session.keeper.put_back(state)
             first_skipped = state.step + 1
             done = f"back to the weights of step {state.step}, on with the rows of step {number + 1}"

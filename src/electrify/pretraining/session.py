@@ -10,6 +10,7 @@ from electrify.config import PretrainConfig
 from electrify.data.shards import ShardFolder
 from electrify.errors import ConfigError
 from electrify.models.heads import body_of
+from electrify.models.modernbert import ModernBertModel
 from electrify.objectives.objective import AnyObjective
 from electrify.pretraining.batches import BatchReader
 from electrify.pretraining.counters import check_counters
@@ -117,11 +118,14 @@ class Session:
         if state is None and self.start is None:
             start_embeddings(self.objective.trained(), self.shards, self.config.model)
             start_layers(self.objective.trained(), self.config.model)
-        blocks = [block for network in self.objective.trained() for block in body_of(network).blocks]
+        bodies = [body_of(network) for network in self.objective.trained()]
+        blocks = [block for body in bodies for block in body.blocks]
         if self.config.training.compile:
             for block in dict.fromkeys(blocks):
                 block.compile()
-        self.parallel = Parallel(self.objective, blocks, world=self.world, kind=self.config.training.parallel)
+        # A layer of ModernBERT reads the next one's norm, so its layers are gathered together.
+        apart = [block for body in bodies if not isinstance(body, ModernBertModel) for block in body.blocks]
+        self.parallel = Parallel(self.objective, apart, world=self.world, kind=self.config.training.parallel)
         kind = self.config.optimizer.kind
         if self.parallel.kind == "fsdp" and kind in ("lion", "lamb", "schedule-free"):
             raise ConfigError(f'optimizer.kind = "{kind}" needs whole tensors; set training.parallel = "ddp".')

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from electrify.config import PretrainConfig
 from electrify.data.tokenizer import Tokenizer
@@ -180,9 +181,10 @@ def group_parameters(objective: AnyObjective, start: Start | None) -> list[Param
 
 
 def find_inner(objective: AnyObjective) -> frozenset[str]:
-    """Return the names of the parameters inside the layers of an objective's networks."""
+    """Return the names of the parameters inside the layers of an objective's networks, tables of vectors left out."""
     blocks = [block for network in objective.trained() for block in body_of(network).blocks]
-    inner = {id(parameter) for block in blocks for parameter in block.parameters()}
+    parts = [part for block in blocks for part in block.modules() if not isinstance(part, nn.Embedding)]
+    inner = {id(parameter) for part in parts for parameter in part.parameters(recurse=False)}
     return frozenset(name for name, parameter in objective.named_parameters() if id(parameter) in inner)
 
 

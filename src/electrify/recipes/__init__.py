@@ -35,7 +35,7 @@ def load_recipe(recipe: str | Path, overrides: Mapping[str, Any] | None = None) 
     """
     path = _find(recipe)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as problem:  # not TOML, not UTF-8, or a number of thousands of digits
         raise ConfigError(f"{path}: not valid TOML ({problem}).") from None
     except RecursionError:
@@ -57,7 +57,7 @@ def _lengthened(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[st
 def explicit_settings(recipe: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a user asked for: the overrides, and what stands in an own recipe; not what a shipped one says."""
     path = _find(recipe)
-    own = {} if path.parent == _FOLDER else tomllib.loads(path.read_text(encoding="utf-8"))
+    own = {} if path.parent == _FOLDER else tomllib.loads(path.read_text(encoding="utf-8-sig"))
     return merged(own, overrides or {})
 
 

@@ -9,6 +9,7 @@ networks too small to keep many processors busy are trained faster side by side 
 What the runs say and their progress go to standard error, which is the parent's.
 """
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -203,7 +204,7 @@ def main() -> None:
         reply = {"error": ElectrifyError.__name__, "message": f"{problem.filename}: {problem.strerror}."}
     except RunStopped as stopped:
         reply = {"error": RunStopped.__name__, "message": str(stopped), "signal_number": stopped.signal_number}
-    with replies:
+    with contextlib.suppress(BrokenPipeError), replies:  # whoever asked may be gone
         json.dump(reply, replies)
 
 

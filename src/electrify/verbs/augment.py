@@ -74,7 +74,9 @@ def augment(
     if not 0 < share < 1 or copies < 1 or temperature <= 0 or seed < 0:
         raise ConfigError("share must be in (0, 1), copies at least 1, temperature above 0 and seed 0 or more.")
     target = Path(output)
-    refuse_existing_file(target, overwrite=overwrite)
+    if target.suffix != ".jsonl":
+        raise ConfigError(f"{target}: rows are written as plain .jsonl. Choose such a name as --output.")
+    refuse_existing_file(target, overwrite=overwrite, inputs=[data])
     folder = resolve_folder(generator)
     tokenizer = load_tokenizer(folder)
     place = choose_place("auto", pad_id=tokenizer.pad_id)

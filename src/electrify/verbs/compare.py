@@ -101,8 +101,7 @@ def _do(
     names, evaluation = [task.name for task in suite.task], plan.evaluation
     works = []
     for one in planned:
-        if (one.folder / RESULTS).exists():
-            refuse_other_config(one.folder, one.config)
+        refuse_other_config(one.folder, one.config)
         if one.share_done(scores, names) == 1:
             continue
         judging = Judging(

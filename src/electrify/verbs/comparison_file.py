@@ -90,7 +90,7 @@ class Settings(Section):
 class Variant(Settings):
     """What is compared."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(pattern=r"^[^\W_][\w.-]{0,99}$")
 
 
 class ComparisonPlan(Section):
@@ -140,7 +140,7 @@ def load_comparison(comparison: str | Path) -> tuple[ComparisonPlan, Suite]:
         raise ConfigError(f"no comparison '{comparison}', neither a shipped one nor a file.{known}")
     source = path if path.is_file() else shipped
     try:
-        plan = ComparisonPlan.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+        plan = ComparisonPlan.model_validate(tomllib.loads(source.read_text(encoding="utf-8-sig")))
     except ValidationError as problem:
         raise ConfigError(f"{comparison}: {explain(problem, ComparisonPlan)}") from None
     except ValueError as problem:  # not TOML or not UTF-8

@@ -36,12 +36,12 @@ class Detection:
 
 
 @torch.no_grad()
-def detect(folder: str | Path, texts: Sequence[str]) -> list[Detection]:
+def detect(folder: str | Path, texts: str | Sequence[str]) -> list[Detection]:
     """Return each token's probability of having been replaced.
 
     Args:
         folder: A discriminator: a run's `discriminator/`, another published folder, or a hub name.
-        texts: What to judge; a text longer than the model takes is cut and the cut tokens counted.
+        texts: What to judge, one text or several; a text longer than the model takes is cut and the cut tokens counted.
 
     Raises:
         CheckpointError: If the folder is not a discriminator.
@@ -49,7 +49,7 @@ def detect(folder: str | Path, texts: Sequence[str]) -> list[Detection]:
     path = resolve_folder(folder)
     network, tokenizer = load_discriminator(path), load_tokenizer(path)
     results = []
-    for text in texts:
+    for text in [texts] if isinstance(texts, str) else texts:
         encoded = tokenizer.encode([text], max_length=network.config.max_position_embeddings)[0]
         ids = torch.tensor([encoded.input_ids])
         probabilities = network(Inputs(ids)).float().sigmoid()[0].tolist()

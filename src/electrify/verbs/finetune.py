@@ -113,7 +113,8 @@ def finetune(
         check_baseline(baseline, examples, task=prepared.task)
     settings = {**config.model_dump(), "model": str(model), **{part: str(path) for part, path in files.items()}}
     request = {"settings": settings, "task": task, "init": init, "seeds": list(seeds), "fields": names.as_json()}
-    work = WorkFolder(target, {**request, "max_bad_share": max_bad_share, **digest_inputs(folder, files)})
+    inputs = digest_inputs(folder, files)
+    work = WorkFolder(target, {**request, "max_bad_share": max_bad_share, **inputs})
     work.begin(resume=resume, overwrite=overwrite)
 
     results: list[SeedResult] = []
@@ -146,6 +147,7 @@ def finetune(
         published_seed=best.result.seed,
         seeds=results,
         settings=settings,
+        inputs=inputs,
         counts={part: encoded.counts for part, encoded in prepared.parts.items() if encoded.counts},
         validation_metrics=summarise_metrics([one.validation for one in results]),
         test_metrics=summarise_metrics([one.test for one in results if one.test]),

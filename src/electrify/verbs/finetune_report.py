@@ -51,6 +51,8 @@ class FinetuneReport:
     published_seed: int
     seeds: list[SeedResult]
     settings: dict[str, Any]
+    inputs: dict[str, Any]
+    """Digests of the model's files and of the data."""
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     """What was cut or repaired in each part, by name."""
     num_rejected: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """`prepare`: raw text to a folder of token shards that training reads."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from electrify.errors import ConfigError, DataError, did_you_mean
 from electrify.files import digest_file, new_folder, refuse_existing, sealed, write_json
 from electrify.verbs.parts import Written, stream_parts, write_parts_from_pieces
 
+_LOG = logging.getLogger(__name__)
 _PACKS = ("dense", "pieces", "segments")
 _SMALL_CORPUS_BYTES = 4 << 20  # starting a worker takes longer than tokenizing this much
 
@@ -52,7 +54,7 @@ class PrepareReport:
 
 
 def prepare(
-    corpus: Sequence[str | Path],
+    corpus: str | Path | Sequence[str | Path],
     *,
     tokenizer: str | Path,
     output: str | Path,
@@ -126,6 +128,12 @@ def prepare(
             "cleaning": cleaning.model_dump(mode="json") if cleaning else None,
         }
         write_json(folder / "manifest.json", sealed(_manifest(folder, files, used_tokenizer, settings, written)))
+    if not written.parts["validation"]["num_rows"]:
+        _LOG.warning(
+            "%s: nothing is held out, so pre-training will have no held-out figures. Set a larger share of the "
+            "documents (--validation-share), or give files of their own (--validation).",
+            output,
+        )
     return _report(output, files, written, time.monotonic() - started)
 
 
@@ -144,7 +152,9 @@ def _check_settings(
         raise ConfigError(f"shard_tokens must be at least 1, got {shard_tokens}.")
 
 
-def _find_parts(corpus: Sequence[str | Path], validation: Sequence[str | Path] | None) -> dict[Part, list[Path]]:
+def _find_parts(
+    corpus: str | Path | Sequence[str | Path], validation: Sequence[str | Path] | None
+) -> dict[Part, list[Path]]:
     """Return the files of both parts; files of the validation part that lie in the corpus are taken out of it."""
     held_out = find_files(validation) if validation else []
     resolved = {path.resolve() for path in held_out}

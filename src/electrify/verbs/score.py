@@ -44,16 +44,17 @@ class ScoredText:
 
 
 @torch.no_grad()
-def score(folder: str | Path, texts: Sequence[str]) -> list[ScoredText]:
+def score(folder: str | Path, texts: str | Sequence[str]) -> list[ScoredText]:
     """Score texts; each is a pass of its own.
 
     Args:
         folder: A run's `scorer/`, of `objective.kind` "electric".
-        texts: In any number.
+        texts: One or any number.
 
     Raises:
         CheckpointError: If the folder is no scorer.
     """
+    texts = [texts] if isinstance(texts, str) else texts
     path = resolve_folder(folder)
     ours = read_settings(path / CONFIG_FILE).get("electrify")
     if not isinstance(ours, dict) or ours.get("role") != _ROLE:

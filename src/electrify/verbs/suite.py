@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from electrify.errors import ConfigError, ElectrifyError, did_you_mean
+from electrify.files import read_json
+from electrify.models.hub import resolve_folder
 from electrify.progress import bar
 from electrify.tasks.networks import Init
 from electrify.verbs.finetune import SEEDS, finetune
+from electrify.verbs.finetune_state import digest_inputs
 from electrify.verbs.submit import write_submission
 from electrify.verbs.suite_file import Suite, SuiteTask, load_suite
 from electrify.verbs.suite_table import RESULTS, SuiteReport, write_tables
@@ -101,7 +104,8 @@ def run_tasks(
         suite: A shipped suite's name or a TOML file.
         data: Folder that the suite's files lie in.
         output: Folder for all models that are compared.
-        name: What the model is called in the table; its folder's name if not given.
+        name: What the model is called in the table; its folder's name if not given. One row belongs to one model with
+            one choice of settings and seeds.
         seeds: One run each for every task.
         init: "random" for a row of what pre-training is worth.
         overrides: Settings that replace the suite's.
@@ -109,7 +113,7 @@ def run_tasks(
         jobs: Tasks at a time, in processes of their own that share the processors.
 
     Raises:
-        ConfigError: If the suite or a setting is wrong.
+        ConfigError: If the suite or a setting is wrong, or a task was done for this row with another model or others.
         DataError: If a file can not be used. All tasks that can be done are done first.
     """
     loaded = load_suite(suite)
@@ -132,6 +136,13 @@ def run_tasks(
         for task in chosen
         if not _is_done(Path(output) / row / task.name, task, Path(data))
     ]
+    busy = {job.task.name for job in pending}
+    for task in chosen:
+        if task.name not in busy:
+            asked = {"settings": loaded.config(task, overrides or {}).model_dump(mode="json"), "seeds": list(seeds)}
+            if task.after is None:
+                asked |= {"init": init, "model files": digest_inputs(resolve_folder(model), {})["model files"]}
+            _refuse_other_request(Path(output) / row / task.name, asked)
     _LOG.info("%s: %d of %d tasks are to be done.", loaded.name, len(pending), len(chosen))
     failed: dict[str, ElectrifyError] = {}
     if jobs == 1:
@@ -190,6 +201,26 @@ def _is_done(folder: Path, task: SuiteTask, data: Path) -> bool:
     """Return whether a task has its results and all submissions whose test sets are there."""
     submissions = [one.file for one in task.submit if (data / one.data).exists()]
     return all((folder / name).exists() for name in (RESULTS, *submissions))
+
+
+def _refuse_other_request(folder: Path, asked: dict[str, Any]) -> None:
+    """Raise if what is done in a folder is not what is asked for; results from before they said so pass."""
+    results = read_json(folder / RESULTS)
+    done = {
+        "settings": {key: results["settings"].get(key) for key in asked["settings"]},
+        "seeds": [one["seed"] for one in results["seeds"]],
+        "init": results["init"],
+        "model files": results.get("inputs", {}).get("model files", asked.get("model files")),
+    }
+    remedy = "Give this row another --name, or choose another --output."
+    for key, value in asked.items():
+        if key == "model files" and done[key] != value:
+            raise ConfigError(f"{folder}: done with another model. {remedy}")
+        if key == "settings" and done[key] != value:
+            name = next(name for name in value if value[name] != done[key][name])
+            raise ConfigError(f"{folder}: done with {name} = {done[key][name]}, now it is {value[name]}. {remedy}")
+        if done[key] != value:
+            raise ConfigError(f"{folder}: done with {key} = {done[key]}, now it is {value}. {remedy}")
 
 
 def _chosen(suite: Suite, only: Sequence[str]) -> list[SuiteTask]:

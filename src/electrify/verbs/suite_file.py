@@ -19,9 +19,9 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from electrify.config import FinetuneConfig, Section
 from electrify.errors import ConfigError, did_you_mean
@@ -55,10 +55,16 @@ class Submission(Section):
     """If they differ from those of the other parts."""
 
 
+def _not_a_column(name: str) -> str:
+    if name == "mean":
+        raise ValueError("a task may not be called mean, as the mean over all tasks is")
+    return name
+
+
 class SuiteTask(Section):
     """One task."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$"), AfterValidator(_not_a_column)]
     kind: str
     train: str
     valid: str
@@ -118,7 +124,7 @@ def load_suite(suite: str | Path) -> Suite:
     if not path.is_file() and not shipped.is_file():
         known = did_you_mean(str(suite), suite_names())
         raise ConfigError(f"no suite '{suite}', neither a shipped one nor a file.{known}")
-    text = path.read_text(encoding="utf-8") if path.is_file() else shipped.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig") if path.is_file() else shipped.read_text(encoding="utf-8")
     try:
         loaded = Suite.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as problem:

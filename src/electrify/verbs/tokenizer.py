@@ -33,7 +33,7 @@ class TokenizerReport:
 
 
 def build_tokenizer(
-    corpus: Sequence[str | Path],
+    corpus: str | Path | Sequence[str | Path],
     *,
     output: str | Path,
     vocab_size: int = 30522,

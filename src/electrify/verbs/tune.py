@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from electrify.config import FinetuneConfig
 from electrify.errors import ConfigError, ElectrifyError, TrainingError, did_you_mean
 from electrify.files import new_folder, refuse_existing, write_json
+from electrify.recipes import explain
 from electrify.tasks.kinds import Fields
 from electrify.verbs.finetune import check_seeds, finetune
 
@@ -92,6 +95,11 @@ def tune(
     for name in choices:
         if name not in FinetuneConfig.model_fields:
             raise ConfigError(f"space: no setting '{name}'.{did_you_mean(name, FinetuneConfig.model_fields)}")
+        for value in choices[name]:
+            try:
+                FinetuneConfig.model_validate(base.model_dump() | {name: value})
+            except ValidationError as problem:
+                raise ConfigError(f"space: {explain(problem, FinetuneConfig)}") from None
     check_seeds(seeds)
     if num_trials < 1:
         raise ConfigError(f"num_trials must be at least 1, got {num_trials}.")
