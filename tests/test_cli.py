@@ -143,6 +143,13 @@ def test_a_reader_that_leaves_and_letters_that_are_not_there_are_no_errors(elect
     assert "M\\xe4dchen" in done.stdout
 
 
+@pytest.mark.parametrize("place", ["", "nowhere/page.html"])
+def test_a_page_that_can_not_be_written_is_refused_before_the_work(place: str, run: Run, tmp_path: Path) -> None:
+    words = ("prepare", tmp_path / "none.txt", "--tokenizer", tmp_path, "--output", tmp_path / "out")
+    assert "a file in a folder that is there" in fails(run, *words, "--report", tmp_path / place)
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_names_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from support.processes import finish, start, wait_until
 from support.runs import assert_same_run, figures, run, run_killed_at
 
-from electrify.errors import CheckpointError, ConfigError, TrainingError
+from electrify.errors import CheckpointError, ConfigError, RunStopped, TrainingError
+from electrify.pretraining.running import Pretraining
 from electrify.pretraining.step import StepResult, TrainingStep
 from electrify.training import checkpoints
 from electrify.training.lock import RunLock
@@ -92,6 +93,52 @@ def test_bad_step_is_left_out_counted_and_repeated_by_a_resume(
     assert last["disc_loss"] != [one for one in figures(electra_run) if one["kind"] == "train"][-1]["disc_loss"]
     for path in (tmp_path / "straight").rglob("*.safetensors"):
         assert all(torch.isfinite(tensor).all() for tensor in load_file(path).values()), path
+
+
+def run_stopped_at(step: int, shards: Path, output: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """Train until a signal comes in a step, which is saved."""
+    take_step = Pretraining._take_step
+
+    def stopped(self: Pretraining, factor: float) -> None:
+        take_step(self, factor)
+        if self.session.clock.step + 1 == step:
+            self.signal_number = signal.SIGTERM
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "_take_step", stopped)
+        with pytest.raises(RunStopped):
+            run(shards, output, **options)
+
+
+def test_a_run_that_a_signal_stopped_goes_back_as_far_as_one_that_went_on(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal's own state is newer, but another run has none there."""
+    with_damaged_gradients(monkeypatch, 8, 9)
+    options: dict[str, Any] = {"training": {"on_bad_step": "rollback"}}
+    options["checkpoint"] = {"every_steps": 6, "keep_last": 1}
+    run(shards, tmp_path / "straight", **options)
+    run_stopped_at(7, shards, tmp_path / "stopped", monkeypatch, **options)
+    run_stopped_at(8, shards, tmp_path / "stopped", monkeypatch, resume=True, **options)
+    run(shards, tmp_path / "stopped", resume=True, **options)
+    assert_same_run(tmp_path / "stopped", tmp_path / "straight")
+    bad = [one for one in figures(tmp_path / "stopped") if one["kind"] == "bad_step"]
+    assert [(one["step"], one["first_skipped"]) for one in bad] == [(9, 7), (10, 7)]
+    last = [one for one in figures(tmp_path / "stopped") if one["kind"] == "train"][-1]
+    assert (last["bad_steps"], last["skipped_steps"]) == (2, 4)
+
+
+def test_a_line_whose_last_good_step_was_before_the_stop_has_its_norm(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_damaged_gradients(monkeypatch, 7)
+    options = {"logging": {"every_steps": 4, "tensorboard": False}}
+    run(shards, tmp_path / "straight", **options)
+    run_stopped_at(7, shards, tmp_path / "stopped", monkeypatch, **options)
+    run(shards, tmp_path / "stopped", resume=True, **options)
+    assert_same_run(tmp_path / "stopped", tmp_path / "straight")
+    line = next(one for one in figures(tmp_path / "stopped") if one["kind"] == "train" and one["step"] == 8)
+    assert line["grad_norm"] > 0
 
 
 @pytest.mark.parametrize("steps", [(0, 1), (2, 3)])

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, Parameter
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from electrify import __version__
 from electrify.config import PretrainConfig
 from electrify.data.sources import SourceOptions
+from electrify.errors import ConfigError
 
 app = App(
     name="electrify",
@@ -60,6 +62,16 @@ def show(result: Any, *, as_json: bool, lines: Sequence[str] = ()) -> None:
         lines = [json.dumps(plain, ensure_ascii=False, indent=2, default=str)]
     for line in lines:
         print(line.encode(errors="backslashreplace").decode())  # names of files need not be UTF-8
+
+
+def check_report(path: Path | None) -> None:
+    """Refuse a page that could not be written, before the work it is about.
+
+    Raises:
+        ConfigError: If it is a folder, or would lie in none.
+    """
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise ConfigError(f"--report {path}: is to be a file in a folder that is there.")
 
 
 def table(title: str, rows: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from electrify.cli.app import Json, Overwrite, Source, app, show, table
+from electrify.cli.app import Json, Overwrite, Source, app, check_report, show, table
 from electrify.config import CleaningConfig, ExecutorConfig
 
 
@@ -82,6 +82,7 @@ def prepare(
         clean: What is repaired and left out.
         executor: Where to work.
     """
+    check_report(report)
     from electrify.verbs.prepare import prepare as run
 
     if report and not clean:

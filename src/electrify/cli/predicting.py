@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from electrify.cli.app import Json, app, show, table
+from electrify.cli.app import Json, app, check_report, show, table
 from electrify.cli.finetuning import FieldOptions, comparison_line, fields_of
 
 
@@ -31,6 +31,7 @@ def evaluate(
         mistakes: How many of the worst errors are shown.
         report: Also write everything as an HTML page with pictures here.
     """
+    check_report(report)
     from electrify.verbs.evaluate import evaluate as run
 
     fields = fields_of(field_names)

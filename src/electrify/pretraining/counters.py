@@ -21,6 +21,7 @@ class _Window(_Part):
     sums: dict[str, float]
     counts: dict[str, _Count]
     tokens_seen: _Count
+    grad_norm: float | None = None  # states of earlier versions have none
 
 
 class _Guard(_Part):

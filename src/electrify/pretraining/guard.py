@@ -74,6 +74,11 @@ class StepGuard:
                 f"{len(self._bad_steps)} of the last {_LIMIT_STEPS:,} (training.max_bad_steps). {advice}"
             )
 
+    def add_skipped(self, first: int) -> None:
+        """Count the steps from `first` to the bad step that was counted last; what was undone before counts once."""
+        before, last = [0, *self._bad_steps][-2:]
+        self.num_skipped += last + 1 - max(first, before + 1)
+
     def to_json(self) -> dict[str, Any]:
         """Return what a saved state keeps."""
         return {

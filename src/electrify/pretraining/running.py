@@ -109,7 +109,7 @@ class Pretraining:
         first_skipped, done = number, "its update is left out"
         if session.config.training.on_bad_step == "rollback":
             session.keeper.complete()
-            state = session.find_state()
+            state = session.find_state(every=session.config.checkpoint.every_steps)
             if state is None:
                 raise TrainingError(
                     f'step {number}: {reason}, and training.on_bad_step = "rollback" finds no state to go back to, as '
@@ -118,7 +118,7 @@ class Pretraining:
             session.keeper.put_back(state)
             first_skipped = state.step + 1
             done = f"back to the weights of step {state.step}, on with the rows of step {number + 1}"
-        session.guard.num_skipped += number + 1 - first_skipped
+        session.guard.add_skipped(first_skipped)
         if self.metrics is not None:
             self.metrics.write({"step": number, "kind": "bad_step", "reason": reason, "first_skipped": first_skipped})
             _LOG.warning("Step %d: %s; %s.", number, reason, done)
@@ -137,7 +137,7 @@ class Pretraining:
 
     def _log(self) -> None:
         session = self.session
-        losses, last = session.window.losses(), session.window.last
+        losses, last, grad_norm = session.window.losses(), session.window.last, session.window.grad_norm
         session.window.clear()
         if self.metrics is None:
             return
@@ -150,7 +150,7 @@ class Pretraining:
                 "tokens": session.window.tokens_seen,
                 **losses,
                 **(session.objective.diagnose(last.figures) if last and last.figures else {}),
-                **({"grad_norm": float(last.grad_norm)} if last else {}),
+                **({} if grad_norm is None else {"grad_norm": float(grad_norm)}),
                 "learning_rate": session.config.optimizer.learning_rate * session.factor,
                 "bad_steps": session.guard.num_bad,
                 "skipped_steps": session.guard.num_skipped,

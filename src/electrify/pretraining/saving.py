@@ -91,12 +91,18 @@ class StateKeeper:
             self._optimizer.tensors(),
             {**counters, "updates": self._optimizer.num_updates},
         )
-        task = _Task(state, self._folder / place, self._config.keep_last if place == "state" else 1, device)
+        task = _Task(
+            state,
+            self._folder / place,
+            self._config.keep_last if place == "state" else 1,
+            self._config.every_steps,
+            device,
+        )
         problem = self._world.attempt(before or (lambda: None), device)
         if problem is not None:
             self._end(task, problem)
         elif self._group is None:
-            save = partial(save_state, task.folder, state, keep_last=task.keep_last)
+            save = partial(save_state, task.folder, state, keep_last=task.keep_last, every=task.every)
             self._end(task, self._world.attempt(save, device))
         else:
             self._start(task, group=self._group)
@@ -186,6 +192,7 @@ class _Task:
     state: State
     folder: Path
     keep_last: int
+    every: int
     device: torch.device
 
     @property
@@ -200,7 +207,7 @@ def _give_name(task: _Task) -> None:
     if target.exists():
         shutil.rmtree(target)
     task.temporary.rename(target)
-    remove_others(target, keep_last=task.keep_last)
+    remove_others(target, keep_last=task.keep_last, every=task.every)
 
 
 def _check(stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -171,12 +171,16 @@ class Session:
         }
         self.keeper.save(self.clock.step, counters, before=metrics.flush if metrics else None, place=place)
 
-    def find_state(self) -> State | None:
-        """Return the newest good state, the same on all processes; the first one alone checks it."""
+    def find_state(self, *, every: int = 1) -> State | None:
+        """Return the newest good state, the same on all processes; the first one alone checks it.
+
+        Args:
+            every: States of other steps than multiples of it, which a signal left, are passed over.
+        """
         folder = self.folder / "state"
         found: list[Path | None] = []
         digest = run_digest(self.config)
-        self.world.first_does(lambda: found.append(find_newest_state(folder, run=digest)), self.device)
+        self.world.first_does(lambda: found.append(find_newest_state(folder, run=digest, every=every)), self.device)
         step = int(found[0].name.removeprefix("step-")) if found and found[0] else -1
         step = int(self.world.of_first(step, self.device))
         return None if step < 0 else read_state(folder / state_name(step))

@@ -41,13 +41,14 @@ class State:
     """Small values that JSON holds exactly; "run", if given, says what run the state is of."""
 
 
-def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
+def save_state(folder: Path, state: State, *, keep_last: int, every: int = 1) -> Path:
     """Write a state, then remove older ones, and damaged later ones that the run fell back from.
 
     Args:
         folder: The run's `state` folder.
         state: What to save; tensors may be on any device.
         keep_last: States to keep, this one included.
+        every: The last one whose step is a multiple of it is kept too.
 
     Returns:
         The folder of this state.
@@ -57,7 +58,7 @@ def save_state(folder: Path, state: State, *, keep_last: int) -> Path:
         save_file(_plain(state.networks), temporary / _NETWORKS)
         save_file(_plain(state.optimizer), temporary / _OPTIMIZER)
         describe_state(temporary, state)
-    remove_others(target, keep_last=keep_last)
+    remove_others(target, keep_last=keep_last, every=every)
     return target
 
 
@@ -72,32 +73,43 @@ def describe_state(folder: Path, state: State) -> None:
     write_manifest(folder)
 
 
-def remove_others(target: Path, *, keep_last: int) -> None:
-    """Remove states older than the last ones, and those later than `target`: the run fell back from them."""
+def remove_others(target: Path, *, keep_last: int, every: int = 1) -> None:
+    """Remove states older than the last ones, and those later than `target`: the run fell back from them.
+
+    The last one whose step is a multiple of `every` stays in any case.
+    """
     states = list_states(target.parent)
     last = states.index(target) + 1
+    regular = [state for state in states[:last] if step_of(state) % every == 0][-1:]
     for other in states[: max(0, last - keep_last)] + states[last:]:
-        shutil.rmtree(other)
+        if other not in regular:
+            shutil.rmtree(other)
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a state's folder."""
+    return int(path.name.removeprefix("step-"))
 
 
 def list_states(folder: Path) -> list[Path]:
     """Return the complete states of a run, oldest first."""
     found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=step_of)
 
 
-def find_newest_state(folder: Path, *, run: str | None = None) -> Path | None:
+def find_newest_state(folder: Path, *, run: str | None = None, every: int = 1) -> Path | None:
     """Return the newest state whose files are what was written; None if the run has none.
 
     Args:
         folder: The run's `state` folder.
         run: What the state's "run" must be, if given.
+        every: States of other steps than multiples of it are passed over.
 
     Raises:
-        CheckpointError: If there are states and all of them are damaged.
+        CheckpointError: If there are such states and all of them are damaged.
     """
     problems = []
-    for path in reversed(list_states(folder)):
+    for path in reversed([state for state in list_states(folder) if step_of(state) % every == 0]):
         try:
             _check(path, run=run)
         except CheckpointError as problem:
