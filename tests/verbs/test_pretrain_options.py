@@ -178,6 +178,22 @@ def test_growth_over_no_steps_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "message"),
+    [
+        ("training", "batch_warmup_steps", "no effect without training.batch_size_start"),
+        ("schedule", "length_warmup_steps", "no effect without schedule.length_start"),
+        ("schedule", "start_step", "is for runs that are extended"),
+    ],
+)
+def test_growth_without_a_start_and_a_start_without_an_end_before_are_refused(
+    section: str, name: str, message: str, shards: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(shards, tmp_path / "run", **{section: {name: 3}})
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
 def test_rows_that_can_not_be_cut_are_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"length_start = 99, but the rows of .* have 24"):
         run(shards, tmp_path / "run", schedule={"length_start": 99})

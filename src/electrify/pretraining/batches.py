@@ -117,6 +117,10 @@ def _refuse(config: PretrainConfig, shards: ShardFolder, objective: AnyObjective
             f"training.batch_size_start = {training.batch_size_start} has no effect with training.batch_warmup_steps = "
             "0. Set the steps over which the batch grows, or leave it out."
         )
+    if training.batch_size_start is None and training.batch_warmup_steps:
+        raise ConfigError("training.batch_warmup_steps has no effect without training.batch_size_start. Set both.")
+    if start is None and config.schedule.length_warmup_steps:
+        raise ConfigError("schedule.length_warmup_steps has no effect without schedule.length_start. Set both.")
     if start is None:
         return
     if has_segments:

@@ -115,6 +115,8 @@ class Session:
         if not anew:
             self.world.first_does(lambda: refuse_other_config(self.folder, self.config), self.device)
         state = None if anew else self.find_state()
+        if state is None and self.config.schedule.start_step:
+            raise ConfigError("schedule.start_step is for runs that are extended; leave it out, or use --extend.")
         if state is None and self.start is None:
             start_embeddings(self.objective.trained(), self.shards, self.config.model)
             start_layers(self.objective.trained(), self.config.model)
