@@ -88,3 +88,14 @@ def test_missing_slurm_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ElectrifyError, match=r"no program sbatch here\. .*leave out --executor\.kind"):
         run_tasks([step], tasks=1, processes=1, config=ExecutorConfig(kind="slurm"), folder=tmp_path / "job", label="x")
+
+
+def test_a_job_that_slurm_does_not_take_is_said_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("datatrove")
+    folder = play_slurm(tmp_path, monkeypatch, done=0)
+    programs = [Path(place) for place in os.environ["PATH"].split(os.pathsep) if (Path(place) / "sbatch").exists()]
+    (programs[0] / "sbatch").write_text("#!/bin/sh\necho 'invalid partition' >&2\nexit 3\n")
+    with pytest.raises(ElectrifyError, match=r"Slurm took no job \(sbatch, exit code 3\)"):
+        run_tasks([step], tasks=3, processes=1, config=ExecutorConfig(kind="slurm"), folder=folder, label="test")

@@ -66,6 +66,10 @@ def _start(executor: Any) -> None:
             "executor.kind is slurm, but there is no program sbatch here. Start this where Slurm's programs are "
             "installed, as on a login node, or leave out --executor.kind to work on this machine."
         ) from None
+    except subprocess.CalledProcessError as problem:
+        said = (problem.stderr or problem.output or b"").strip()
+        said = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise ElectrifyError(f"Slurm took no job (sbatch, exit code {problem.returncode}). {said}".strip()) from None
 
 
 def run_here(steps: Sequence[Step], *, tasks: int, folder: Path, ranks: Iterable[int]) -> None:
