@@ -76,7 +76,7 @@ def test_questions_are_read_as_rows_and_as_squad_is_distributed(tmp_path: Path) 
         ({"answers": ["me"]}, "a.jsonl:2: 'answers' must be .* or a list of such pairs"),
         ({"answers": {"text": [""], "answer_start": [0]}}, "a.jsonl:2: an answer needs a text"),
         ({"context": ""}, "empty .*a.jsonl:2"),
-        ({"question": None}, "a.jsonl:2: no 'question'"),
+        ({"question": None}, "a.jsonl:2: 'question' is empty"),
     ],
 )
 def test_bad_question_is_named(change: dict[str, object], message: str, tmp_path: Path) -> None:
