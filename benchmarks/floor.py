@@ -2,7 +2,7 @@
 
     python benchmarks/floor.py
 
-Two short benches of ELECTRA-Small, the sides in turn; the median of the ratios counts. About a minute on two cores.
+Two short benches of ELECTRA-Small, the sides in turn; the median of the ratios counts. About two minutes on two cores.
 """
 
 import sys
@@ -23,7 +23,7 @@ PLAIN_FLOOR = 1.0  # where the compiled kernels can not run: no slower than the 
 def main():
     is_slow = False
     for rows, floors in FLOORS:
-        report = bench_step("paper-small", rows=rows, batch=16, rounds=5, peers=PEERS, only=list(floors))
+        report = bench_step("paper-small", rows=rows, batch=16, rounds=9, peers=PEERS, only=list(floors))
         print(f"ELECTRA-Small, {rows} rows of up to 128 tokens, batch 16, {report.measured[0].threads} threads")
         print(*side_lines(report.measured, report.missing, unit="real tokens/s"), sep="\n")
         ratios = {side.name: side.ratio.median for side in report.measured if side.ratio is not None}
